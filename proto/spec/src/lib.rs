@@ -1,0 +1,18 @@
+//! The job file: every key of `job.toml`, its default, and the rules its values keep.
+//!
+//! # Layout
+//! * [`job`]: the sections of a job file as plain structs; units are in the names.
+//! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
+//! * [`validate`]: the rules between values that the types cannot say.
+//!
+//! This crate knows no process, no network and no tensor: both binaries and the engine read it.
+
+mod job;
+mod parse;
+mod validate;
+
+pub use job::{
+    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, Job, JobSpec, Kubernetes, Loss, Model, ModelKind, Negatives,
+    Optim, Partition, PartitionStrategy, Recovery, Split, TeacherInit, TextFiles, TranslationPrecision,
+};
+pub use parse::{Override, SpecError, parse};

@@ -1,0 +1,209 @@
+//! Rules between values that the types cannot say. Each failure names one field and what to do.
+
+use crate::{JobSpec, ModelKind, Negatives, SpecError};
+
+type Rule = Result<(), SpecError>;
+
+pub(crate) fn validate(spec: &JobSpec) -> Rule {
+    job(spec)?;
+    data(spec)?;
+    model(spec)?;
+    loss(spec)?;
+    loop_(spec)?;
+    cluster(spec)?;
+    storage(spec)
+}
+
+fn ensure(holds: bool, field: &str, message: impl FnOnce() -> String, hint: &str) -> Rule {
+    if holds { Ok(()) } else { Err(SpecError::of(field, message(), hint)) }
+}
+
+fn job(spec: &JobSpec) -> Rule {
+    let name = &spec.job.name;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure(
+        !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-'),
+        "job.name",
+        || format!("`{name}` is not a job name"),
+        "use 1 to 63 lower-case letters, digits and inner dashes, such as amazon-irllrec",
+    )
+}
+
+fn data(spec: &JobSpec) -> Rule {
+    let data = &spec.data;
+    ensure(!data.path.is_empty(), "data.path", || "is empty".into(), "name the folder of the dataset")?;
+    ensure(
+        !data.path.contains("://"),
+        "data.path",
+        || format!("`{}` is not a local folder", data.path),
+        "remote datasets are not read yet: copy the dataset to a local folder",
+    )?;
+    if let Some(text) = &data.text {
+        for (field, file) in [
+            ("data.text.user_profile", &text.user_profile),
+            ("data.text.item_profile", &text.item_profile),
+            ("data.text.user_intent", &text.user_intent),
+            ("data.text.item_intent", &text.item_intent),
+        ] {
+            ensure(
+                stays_inside(file),
+                field,
+                || format!("`{file}` leaves the dataset's folder"),
+                "give a file name inside data.path",
+            )?;
+        }
+    }
+    let ratio = data.split_ratio;
+    ensure(
+        ratio.iter().all(|r| r.is_finite() && *r > 0.0),
+        "data.split_ratio",
+        || format!("{ratio:?} has a share that is not positive"),
+        "give three positive shares, such as [0.6, 0.2, 0.2]",
+    )
+}
+
+fn stays_inside(file: &str) -> bool {
+    use std::path::{Component, Path};
+    !file.is_empty() && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+fn model(spec: &JobSpec) -> Rule {
+    let model = &spec.model;
+    ensure(
+        (1..=1024).contains(&model.dim),
+        "model.dim",
+        || format!("{} is out of range", model.dim),
+        "use 1 to 1024; the kernels are fastest at multiples of 32",
+    )?;
+    ensure((1..=16).contains(&model.layers), "model.layers", || format!("{} is out of range", model.layers), "use 1 to 16")?;
+    ensure(
+        (1..=4096).contains(&model.intents),
+        "model.intents",
+        || format!("{} is out of range", model.intents),
+        "use 1 to 4096",
+    )?;
+    ensure(
+        model.edge_keep > 0.0 && model.edge_keep <= 1.0,
+        "model.edge_keep",
+        || format!("{} is not a share of edges", model.edge_keep),
+        "use more than 0 and at most 1 (1 keeps every edge)",
+    )?;
+    ensure(
+        model.kind != ModelKind::Irllrec || model.edge_keep == 1.0,
+        "model.edge_keep",
+        || format!("{} with model.kind = \"irllrec\"", model.edge_keep),
+        "IRLLRec trains on the whole graph: leave edge_keep at 1.0",
+    )?;
+    ensure(
+        (0.0..=1.0).contains(&model.teacher_momentum),
+        "model.teacher_momentum",
+        || format!("{} is out of range", model.teacher_momentum),
+        "use 0 to 1; the paper's code uses 0.999",
+    )?;
+    ensure(
+        model.teacher_sync_steps >= 1,
+        "model.teacher_sync_steps",
+        || "0 would never synchronise".into(),
+        "use 1 or more",
+    )
+}
+
+fn loss(spec: &JobSpec) -> Rule {
+    let loss = &spec.loss;
+    for (field, weight) in [
+        ("loss.reg_weight", loss.reg_weight),
+        ("loss.kd_weight", loss.kd_weight),
+        ("loss.kd_int_weight", loss.kd_int_weight),
+        ("loss.translation_weight", loss.translation_weight),
+        ("loss.itm_weight", loss.itm_weight),
+    ] {
+        ensure(
+            weight.is_finite() && weight >= 0.0,
+            field,
+            || format!("{weight} is not a weight"),
+            "use a finite number that is not negative",
+        )?;
+    }
+    for (field, temperature) in
+        [("loss.kd_temperature", loss.kd_temperature), ("loss.kd_int_temperature", loss.kd_int_temperature)]
+    {
+        // the kernels sum exp(cosine / temperature) without a shift, as the official code: it stays finite down to 1/80
+        ensure(
+            temperature.is_finite() && temperature >= 0.0125,
+            field,
+            || format!("{temperature} is not a usable temperature"),
+            "use 0.0125 or more; the paper's code uses 0.2",
+        )?;
+    }
+    ensure(
+        loss.negatives == Negatives::All,
+        "loss.negatives",
+        || format!("{:?} is not available in this version", loss.negatives),
+        "leave it at \"all\", the official behaviour",
+    )
+}
+
+fn loop_(spec: &JobSpec) -> Rule {
+    let (optim, eval) = (&spec.optim, &spec.eval);
+    ensure(
+        optim.lr.is_finite() && optim.lr > 0.0,
+        "optim.lr",
+        || format!("{} is not a learning rate", optim.lr),
+        "use a positive number such as 1e-3",
+    )?;
+    ensure(
+        (1..=1 << 24).contains(&optim.batch_size),
+        "optim.batch_size",
+        || format!("{} is out of range", optim.batch_size),
+        "use 1 to 16777216 pairs a step",
+    )?;
+    ensure(optim.epochs >= 1, "optim.epochs", || "0 trains nothing".into(), "use 1 or more")?;
+    ensure(optim.patience >= 1, "optim.patience", || "0 would stop at once".into(), "use 1 or more")?;
+    ensure(eval.every_epochs >= 1, "eval.every_epochs", || "0 would never evaluate".into(), "use 1 or more")?;
+    ensure(
+        !eval.ks.is_empty() && eval.ks.windows(2).all(|w| w[0] < w[1]) && eval.ks.iter().all(|k| (1..=1000).contains(k)),
+        "eval.ks",
+        || format!("{:?} is not an ascending list of cut-offs", eval.ks),
+        "use ascending numbers from 1 to 1000, such as [5, 10, 20]",
+    )
+}
+
+fn cluster(spec: &JobSpec) -> Rule {
+    let cluster = &spec.cluster;
+    ensure(
+        cluster.workers == 1,
+        "cluster.workers",
+        || format!("{} workers", cluster.workers),
+        "this version trains with one worker: set cluster.workers = 1",
+    )?;
+    ensure(
+        (1..=cluster.workers).contains(&cluster.min_workers),
+        "cluster.min_workers",
+        || format!("{} of {} workers", cluster.min_workers, cluster.workers),
+        "use 1 to cluster.workers",
+    )?;
+    ensure(
+        cluster.threads_per_worker <= 1024,
+        "cluster.threads_per_worker",
+        || format!("{} is out of range", cluster.threads_per_worker),
+        "use 0 (share the cores) to 1024",
+    )
+}
+
+fn storage(spec: &JobSpec) -> Rule {
+    let (checkpoint, recovery) = (&spec.checkpoint, &spec.recovery);
+    ensure(
+        stays_inside(&checkpoint.uri),
+        "checkpoint.uri",
+        || format!("`{}` is not a folder inside the run directory", checkpoint.uri),
+        "use a relative folder name such as checkpoints; object stores are not written yet",
+    )?;
+    ensure(checkpoint.every_steps >= 1, "checkpoint.every_steps", || "0 would never save".into(), "use 1 or more")?;
+    ensure(checkpoint.keep >= 1, "checkpoint.keep", || "0 would keep none".into(), "use 1 or more")?;
+    ensure(
+        (100..=3_600_000).contains(&recovery.detect_within_ms),
+        "recovery.detect_within_ms",
+        || format!("{} ms is out of range", recovery.detect_within_ms),
+        "use 100 to 3600000 milliseconds",
+    )
+}
