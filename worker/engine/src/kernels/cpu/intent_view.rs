@@ -1,0 +1,357 @@
+//! Intent view of one layer: V = softmax(E C) C^T, a_ht = (n(V_h) . n(V_t) + 1) / 2, w_ht = a_ht / sum_t a_ht,
+//! G_h = sum_t w_ht E_t for the heads that are asked for; and the backward of all of it.
+//!
+//! Backward needs nothing per edge. With g = dL/dG and q_h = g_h . G_h (the row-normalisation term in closed form)
+//!   da_ht = (g_h . E_t - q_h) / s_h,   dE_t += w_ht g_h,   dn(V)_h += da_ht n(V_t) / 2,   dn(V)_t += da_ht n(V_h) / 2.
+//! The edge set is symmetric and a_ht = a_th, so node v gathers both directions from its own neighbours: three dot
+//! products an edge, no scatter. The softmax is recomputed rather than kept ([nodes, K] a layer).
+
+use super::gemm::{View, add_product};
+use super::simd::{Level, Simd, Vectorised, add_scaled, dot, exp2};
+use super::team::{Shared, Team};
+use crate::graph::Graph;
+use std::ops::Range;
+
+/// Rows per block of the prototype products.
+const ROWS: usize = 48;
+
+/// Intent prototypes of one side: [d, padded] and the transpose [padded, d]; columns beyond `k` are zero.
+pub(crate) struct Prototypes {
+    k: usize,
+    padded: usize,
+    c: Vec<f32>,
+    ct: Vec<f32>,
+}
+
+impl Prototypes {
+    /// `c` [d, padded], of which the first `k` columns are prototypes; `padded` is a multiple of 16.
+    pub(crate) fn new(d: usize, k: usize, c: &[f32]) -> Prototypes {
+        let padded = c.len() / d;
+        assert!(padded.is_multiple_of(16) && k <= padded, "prototypes are not padded");
+        let ct = (0..padded * d).map(|i| c[(i % d) * padded + i / d]).collect();
+        Prototypes { k, padded, c: c.to_vec(), ct }
+    }
+}
+
+/// What backward needs of one layer, and G: slices of its tensors, `&mut` while forward fills them.
+pub(crate) struct Layer<S> {
+    /// [nodes, d] n(V)
+    pub(crate) unit: S,
+    /// [nodes] 1 / |V|
+    pub(crate) inverse_norm: S,
+    /// [nodes] 1 / s_h, heads only
+    pub(crate) inverse_sum: S,
+    /// [nodes, d] heads only, zero elsewhere
+    pub(crate) g: S,
+}
+
+/// Gradients of one layer.
+pub(crate) struct LayerGrad {
+    /// [nodes, d]
+    pub(crate) e: Vec<f32>,
+    /// user side, item side: [d, padded]
+    pub(crate) c: [Vec<f32>; 2],
+}
+
+pub(crate) struct IntentView<'a> {
+    pub(crate) level: Level,
+    pub(crate) team: &'a Team,
+    pub(crate) graph: &'a Graph,
+    pub(crate) d: usize,
+    /// user side, item side
+    pub(crate) prototypes: &'a [Prototypes; 2],
+    /// [nodes] whether G of the node is wanted
+    pub(crate) heads: &'a [bool],
+}
+
+impl IntentView<'_> {
+    /// The parts of `nodes` on the user and on the item side.
+    fn sides(&self, nodes: Range<usize>) -> [Range<usize>; 2] {
+        let users = self.graph.users;
+        [nodes.start.min(users)..nodes.end.min(users), nodes.start.max(users)..nodes.end.max(users)]
+    }
+
+    /// `e` [nodes, d]; `layer` is zero on entry.
+    pub(crate) fn forward(&self, e: &[f32], layer: Layer<&mut [f32]>) {
+        let (n, d) = (self.graph.nodes(), self.d);
+        let (unit, norm) = (Shared::new(layer.unit), Shared::new(layer.inverse_norm));
+        self.team.run(|thread| {
+            for (side, nodes) in self.sides(self.team.part(n, ROWS, thread)).into_iter().enumerate() {
+                let floats = nodes.start * d..nodes.end * d;
+                // SAFETY: parts of different threads, and the two sides of one part, are disjoint.
+                let (unit, inverse_norm) = unsafe { (unit.slice(floats.clone()), norm.slice(nodes)) };
+                self.level.run(UnitIntents { prototypes: &self.prototypes[side], d, e: &e[floats], unit, inverse_norm });
+            }
+        });
+        let (g, sum) = (Shared::new(layer.g), Shared::new(layer.inverse_sum));
+        let unit = &*layer.unit;
+        self.team.run(|thread| {
+            let nodes = self.graph.part(thread, self.team.size);
+            // SAFETY: the graph's parts are disjoint.
+            let (g, inverse_sum) = unsafe { (g.slice(nodes.start * d..nodes.end * d), sum.slice(nodes.clone())) };
+            self.level.run(Aggregate { view: self, unit, e, nodes, g, inverse_sum });
+        });
+    }
+
+    /// `d_g` [nodes, d], zero for nodes that are not heads.
+    pub(crate) fn backward(&self, e: &[f32], layer: &Layer<&[f32]>, d_g: &[f32]) -> LayerGrad {
+        let (n, d) = (self.graph.nodes(), self.d);
+        let mut d_e = vec![0.0; n * d];
+        let mut d_unit = vec![0.0; n * d];
+        let mut q = vec![0.0; n];
+        self.team.rows(&mut q, 1, ROWS, |range, q| {
+            let floats = range.start * d..range.end * d;
+            let rows = d_g[floats.clone()].chunks_exact(d).zip(layer.g[floats].chunks_exact(d));
+            q.iter_mut().zip(rows).for_each(|(q, (a, b))| *q = a.iter().zip(b).map(|(a, b)| a * b).sum());
+        });
+        let (de, du) = (Shared::new(&mut d_e), Shared::new(&mut d_unit));
+        self.team.run(|thread| {
+            let nodes = self.graph.part(thread, self.team.size);
+            let floats = nodes.start * d..nodes.end * d;
+            // SAFETY: the graph's parts are disjoint.
+            let (de, du) = unsafe { (de.slice(floats.clone()), du.slice(floats)) };
+            self.level.run(EdgesBackward { view: self, layer, e, d_g, q: &q, nodes, de, du });
+        });
+        let sizes = [0, 1].map(|side| d * self.prototypes[side].padded);
+        let mut d_c: Vec<Vec<f32>> = vec![vec![0.0; sizes[0] + sizes[1]]; self.team.size];
+        let (de, dc) = (Shared::new(&mut d_e), Shared::new(&mut d_c));
+        self.team.run(|thread| {
+            // SAFETY: one element of `d_c` a thread.
+            let dc = unsafe { &mut dc.slice(thread..thread + 1)[0] };
+            for (side, nodes) in self.sides(self.team.part(n, ROWS, thread)).into_iter().enumerate() {
+                // SAFETY: parts of different threads, and the two sides of one part, are disjoint.
+                let de = unsafe { de.slice(nodes.start * d..nodes.end * d) };
+                let dc = if side == 0 { &mut dc[..sizes[0]] } else { &mut dc[sizes[0]..] };
+                let prototypes = &self.prototypes[side];
+                self.level.run(IntentsBackward { prototypes, d, layer, e, d_unit: &d_unit, nodes, de, dc });
+            }
+        });
+        self.team.sum_into_first(&mut d_c);
+        let mut user = d_c.swap_remove(0);
+        let item = user.split_off(sizes[0]);
+        LayerGrad { e: d_e, c: [user, item] }
+    }
+}
+
+/// p [rows, padded] = softmax over the first k columns of e C, rows of e [rows, d]; zero beyond k.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(prototypes: &Prototypes, d: usize, e: &[f32], p: &mut [f32]) {
+    let (rows, padded) = (e.len() / d, prototypes.padded);
+    p.fill(0.0);
+    unsafe {
+        add_product::<S>(rows, d, padded, View::rows(e, d), prototypes.c.as_ptr(), padded, p.as_mut_ptr(), padded);
+        for row in p[..rows * padded].chunks_exact_mut(padded) {
+            row[prototypes.k..].fill(f32::NEG_INFINITY);
+            let largest = row.iter().fold(f32::MIN, |a, b| if *b > a { *b } else { a });
+            let shift = S::splat(-largest * std::f32::consts::LOG2_E);
+            let p = row.as_mut_ptr();
+            let mut sum = S::splat(0.0);
+            for j in (0..padded).step_by(S::LANES) {
+                let z = S::fma(S::load(p.add(j)), S::splat(std::f32::consts::LOG2_E), shift);
+                S::store(p.add(j), exp2::<S>(S::max(z, S::splat(-126.0))));
+            }
+            row[prototypes.k..].fill(0.0);
+            let p = row.as_mut_ptr();
+            for j in (0..padded).step_by(S::LANES) {
+                sum = S::add(sum, S::load(p.add(j)));
+            }
+            let inverse = S::splat(1.0 / S::sum(sum));
+            for j in (0..padded).step_by(S::LANES) {
+                S::store(p.add(j), S::mul(S::load(p.add(j)), inverse));
+            }
+        }
+    }
+}
+
+/// unit = n(softmax(e C) C^T), inverse_norm = 1 / |.|
+struct UnitIntents<'a> {
+    prototypes: &'a Prototypes,
+    d: usize,
+    e: &'a [f32],
+    unit: &'a mut [f32],
+    inverse_norm: &'a mut [f32],
+}
+
+impl Vectorised for UnitIntents<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let UnitIntents { prototypes, d, e, unit, inverse_norm } = self;
+        let padded = prototypes.padded;
+        let mut p = vec![0.0f32; ROWS * padded];
+        for ((e, unit), norm) in e.chunks(ROWS * d).zip(unit.chunks_mut(ROWS * d)).zip(inverse_norm.chunks_mut(ROWS)) {
+            // SAFETY: the blocks have the shapes named; the caller enabled S.
+            unsafe {
+                softmax::<S>(prototypes, d, e, &mut p);
+                let ct = prototypes.ct.as_ptr();
+                add_product::<S>(norm.len(), padded, d, View::rows(&p, padded), ct, d, unit.as_mut_ptr(), d);
+                for (v, norm) in unit.chunks_exact_mut(d).zip(norm) {
+                    *norm = 1.0 / dot::<S>(d, v.as_ptr(), v.as_ptr()).sqrt().max(1e-12);
+                    v.iter_mut().for_each(|x| *x *= *norm);
+                }
+            }
+        }
+    }
+}
+
+/// The width when it is known at compile time (`D`), else the one given.
+#[inline(always)]
+fn width<const D: usize>(d: usize) -> usize {
+    if D == 0 { d } else { D }
+}
+
+struct Aggregate<'a> {
+    view: &'a IntentView<'a>,
+    unit: &'a [f32],
+    e: &'a [f32],
+    nodes: Range<usize>,
+    g: &'a mut [f32],
+    inverse_sum: &'a mut [f32],
+}
+
+impl Vectorised for Aggregate<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match self.view.d {
+                32 => self.heads::<S, 32>(),
+                64 => self.heads::<S, 64>(),
+                _ => self.heads::<S, 0>(),
+            }
+        }
+    }
+}
+
+impl Aggregate<'_> {
+    #[inline(always)]
+    unsafe fn heads<S: Simd, const D: usize>(self) {
+        let Aggregate { view, unit, e, nodes, g, inverse_sum } = self;
+        let d = width::<D>(view.d);
+        for ((h, g), inverse_sum) in nodes.zip(g.chunks_exact_mut(d)).zip(inverse_sum) {
+            if !view.heads[h] {
+                continue;
+            }
+            // SAFETY: neighbours are nodes; unit and e are [nodes, d].
+            unsafe {
+                let own = unit.as_ptr().add(h * d);
+                let mut total = 0.0;
+                for &t in view.graph.of(h) {
+                    let t = t as usize * d;
+                    let a = dot::<S>(d, own, unit.as_ptr().add(t)).mul_add(0.5, 0.5);
+                    total += a;
+                    add_scaled::<S>(d, g.as_mut_ptr(), a, e.as_ptr().add(t));
+                }
+                *inverse_sum = if total > 0.0 { 1.0 / total } else { 0.0 };
+                g.iter_mut().for_each(|x| *x *= *inverse_sum);
+            }
+        }
+    }
+}
+
+struct EdgesBackward<'a> {
+    view: &'a IntentView<'a>,
+    layer: &'a Layer<&'a [f32]>,
+    e: &'a [f32],
+    d_g: &'a [f32],
+    q: &'a [f32],
+    nodes: Range<usize>,
+    de: &'a mut [f32],
+    du: &'a mut [f32],
+}
+
+impl Vectorised for EdgesBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match self.view.d {
+                32 => self.gather::<S, 32>(),
+                64 => self.gather::<S, 64>(),
+                _ => self.gather::<S, 0>(),
+            }
+        }
+    }
+}
+
+impl EdgesBackward<'_> {
+    #[inline(always)]
+    unsafe fn gather<S: Simd, const D: usize>(self) {
+        let EdgesBackward { view, layer, e, d_g, q, nodes, de, du } = self;
+        let d = width::<D>(view.d);
+        for ((v, de), du) in nodes.zip(de.chunks_exact_mut(d)).zip(du.chunks_exact_mut(d)) {
+            // SAFETY: neighbours are nodes; every table is [nodes, d].
+            unsafe {
+                let (own_unit, own_e, own_g) =
+                    (layer.unit.as_ptr().add(v * d), e.as_ptr().add(v * d), d_g.as_ptr().add(v * d));
+                for &t in view.graph.of(v) {
+                    let t = t as usize;
+                    let mut da = 0.0;
+                    if view.heads[v] {
+                        da += (dot::<S>(d, own_g, e.as_ptr().add(t * d)) - q[v]) * layer.inverse_sum[v];
+                    }
+                    let unit = layer.unit.as_ptr().add(t * d);
+                    if view.heads[t] {
+                        let g = d_g.as_ptr().add(t * d);
+                        da += (dot::<S>(d, g, own_e) - q[t]) * layer.inverse_sum[t];
+                        let a = dot::<S>(d, own_unit, unit).mul_add(0.5, 0.5);
+                        add_scaled::<S>(d, de.as_mut_ptr(), a * layer.inverse_sum[t], g);
+                    }
+                    add_scaled::<S>(d, du.as_mut_ptr(), 0.5 * da, unit);
+                }
+            }
+        }
+    }
+}
+
+/// Through the normalisation, V = P C^T and P = softmax(E C): adds to `de` [rows, d], and to `dc` [d, padded].
+struct IntentsBackward<'a> {
+    prototypes: &'a Prototypes,
+    d: usize,
+    layer: &'a Layer<&'a [f32]>,
+    e: &'a [f32],
+    d_unit: &'a [f32],
+    nodes: Range<usize>,
+    de: &'a mut [f32],
+    dc: &'a mut [f32],
+}
+
+impl Vectorised for IntentsBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let IntentsBackward { prototypes, d, layer, e, d_unit, nodes, de, dc } = self;
+        let k = prototypes.padded;
+        let (mut p, mut dp) = (vec![0.0f32; ROWS * k], vec![0.0f32; ROWS * k]);
+        let mut dv = vec![0.0f32; ROWS * d];
+        for (first, de) in nodes.step_by(ROWS).zip(de.chunks_mut(ROWS * d)) {
+            let rows = de.len() / d;
+            let e = &e[first * d..(first + rows) * d];
+            // SAFETY: the blocks have the shapes named; the caller enabled S.
+            unsafe {
+                softmax::<S>(prototypes, d, e, &mut p);
+                for r in 0..rows {
+                    let at = (first + r) * d;
+                    let along = dot::<S>(d, d_unit.as_ptr().add(at), layer.unit.as_ptr().add(at));
+                    for j in 0..d {
+                        dv[r * d + j] = (d_unit[at + j] - layer.unit[at + j] * along) * layer.inverse_norm[first + r];
+                    }
+                }
+                dp.fill(0.0);
+                add_product::<S>(rows, d, k, View::rows(&dv, d), prototypes.c.as_ptr(), k, dp.as_mut_ptr(), k);
+                add_product::<S>(d, rows, k, View::transposed(&dv, d), p.as_ptr(), k, dc.as_mut_ptr(), k);
+                for (p, dp) in p.chunks_exact(k).zip(dp.chunks_exact_mut(k)).take(rows) {
+                    let along = S::splat(dot::<S>(k, p.as_ptr(), dp.as_ptr()));
+                    for j in (0..k).step_by(S::LANES) {
+                        let d = dp.as_mut_ptr().add(j);
+                        S::store(d, S::mul(S::load(p.as_ptr().add(j)), S::sub(S::load(d), along)));
+                    }
+                }
+                add_product::<S>(rows, k, d, View::rows(&dp, k), prototypes.ct.as_ptr(), d, de.as_mut_ptr(), d);
+                add_product::<S>(d, rows, k, View::transposed(e, d), dp.as_ptr(), k, dc.as_mut_ptr(), k);
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Hand-written f32 kernels on the CPU. Written once over [`simd::Simd`]; AVX-512, AVX2 or plain arrays at run time.
+//!
+//! Widths that are not a multiple of 32 are padded with zero columns on the way in, which no kernel here can see.
+//! This folder holds the crate's only unsafe code: vector loads, and disjoint parts of a slice for the threads.
+#![allow(unsafe_code, reason = "vector kernels")]
+// register tiles are indexed arrays on purpose; what unsafe functions ask for is said once, at `simd::Simd`
+#![allow(clippy::needless_range_loop, clippy::missing_safety_doc, clippy::too_many_arguments)]
+
+mod all_pairs;
+mod gemm;
+mod intent_view;
+mod low_precision;
+mod moments;
+mod propagation;
+mod rows;
+mod simd;
+mod team;
+mod top_k;
+
+pub use simd::Level;
+
+use super::{AdamStep, IntentGrads, IntentLayer, Kernels, PairGrads, Pairs, Precision};
+use crate::error::EngineError;
+use crate::graph::{Dropout, Graph};
+use accord_data::Interactions;
+use all_pairs::{AllPairs, PackedKeys};
+use intent_view::{IntentView, Layer, Prototypes};
+use std::sync::Arc;
+use tch::{Kind, Tensor};
+use team::Team;
+
+/// Columns a vector kernel takes at once.
+const COLUMNS: usize = 32;
+
+pub struct CpuKernels {
+    graph: Arc<Graph>,
+    level: Level,
+    team: Team,
+}
+
+impl CpuKernels {
+    pub fn new(graph: Arc<Graph>, level: Level, threads: usize) -> Result<CpuKernels, EngineError> {
+        let team = Team::new(threads).map_err(|e| EngineError::Device(format!("cannot start {threads} threads: {e}")))?;
+        Ok(CpuKernels { graph, level, team })
+    }
+
+    fn prototypes(&self, d: usize, prototypes: [&Tensor; 2]) -> [Prototypes; 2] {
+        prototypes.map(|c| {
+            let k = c.size()[1] as usize;
+            let c = pad(c, d - c.size()[0] as usize, k.next_multiple_of(16) - k);
+            Prototypes::new(d, k, floats(&c))
+        })
+    }
+
+    fn heads(&self, heads: &Tensor) -> Vec<bool> {
+        let mut mask = vec![false; self.graph.nodes()];
+        ids(heads).iter().for_each(|&h| mask[h as usize] = true);
+        mask
+    }
+}
+
+/// The elements of a contiguous f32 CPU tensor.
+fn floats(x: &Tensor) -> &[f32] {
+    check(x, Kind::Float);
+    // SAFETY: contiguous f32 on the CPU (checked), alive as long as the borrow of x.
+    unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>().cast_const(), x.numel()) }
+}
+
+fn floats_mut(x: &mut Tensor) -> &mut [f32] {
+    check(x, Kind::Float);
+    // SAFETY: as in `floats`; the caller holds the tensor exclusively.
+    unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) }
+}
+
+/// The elements of a contiguous Int64 CPU tensor.
+fn ids(x: &Tensor) -> &[i64] {
+    check(x, Kind::Int64);
+    // SAFETY: contiguous i64 on the CPU (checked), alive as long as the borrow of x.
+    unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<i64>().cast_const(), x.numel()) }
+}
+
+fn check(x: &Tensor, kind: Kind) {
+    assert!(
+        x.kind() == kind && x.is_contiguous() && x.device() == tch::Device::Cpu,
+        "the CPU kernels want contiguous {kind:?} on the CPU, got {x:?}"
+    );
+}
+
+fn width(x: &Tensor) -> usize {
+    x.size()[1] as usize
+}
+
+/// `x` with zero rows and columns appended; shares x's data when there is nothing to append.
+fn pad(x: &Tensor, rows: usize, columns: usize) -> Tensor {
+    match (rows, columns) {
+        (0, 0) => x.contiguous(),
+        _ => x.constant_pad_nd([0, columns as i64, 0, rows as i64]).contiguous(),
+    }
+}
+
+/// `x` [n, d] with d rounded up to the vector kernels' columns.
+fn aligned(x: &Tensor) -> Tensor {
+    let d = width(x);
+    pad(x, 0, d.next_multiple_of(COLUMNS) - d)
+}
+
+/// The first `d` columns of `x`.
+fn narrowed(x: Tensor, d: usize) -> Tensor {
+    if width(&x) == d { x } else { x.narrow(1, 0, d as i64).contiguous() }
+}
+
+/// Values [n, padded] as a tensor of the first `d` columns.
+fn matrix(values: &[f32], padded: usize, d: usize) -> Tensor {
+    narrowed(Tensor::from_slice(values).view([-1, padded as i64]), d)
+}
+
+impl Kernels for CpuKernels {
+    fn propagate(&self, dropout: Option<Dropout>, x: &Tensor, plus: Option<&Tensor>) -> Tensor {
+        let d = width(x);
+        let (x, plus) = (aligned(x), plus.map(aligned));
+        let mut out = x.empty_like();
+        let padded = width(&x);
+        let plus = plus.as_ref().map(floats);
+        propagation::propagate(self.level, &self.team, &self.graph, dropout, padded, floats(&x), plus, floats_mut(&mut out));
+        narrowed(out, d)
+    }
+
+    fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer {
+        let d = width(e);
+        let e = aligned(e);
+        let padded = width(&e);
+        let prototypes = self.prototypes(padded, prototypes);
+        let heads = self.heads(heads);
+        let (level, team, graph) = (self.level, &self.team, &*self.graph);
+        let view = IntentView { level, team, graph, d: padded, prototypes: &prototypes, heads: &heads };
+        let norms = || Tensor::zeros([e.size()[0]], (Kind::Float, tch::Device::Cpu));
+        let (mut unit, mut g, mut inverse_norm, mut inverse_sum) = (e.zeros_like(), e.zeros_like(), norms(), norms());
+        let layer = Layer {
+            unit: floats_mut(&mut unit),
+            inverse_norm: floats_mut(&mut inverse_norm),
+            inverse_sum: floats_mut(&mut inverse_sum),
+            g: floats_mut(&mut g),
+        };
+        view.forward(floats(&e), layer);
+        IntentLayer { unit: narrowed(unit, d), inverse_norm, inverse_sum, g: narrowed(g, d) }
+    }
+
+    fn intent_view_backward(
+        &self,
+        e: &Tensor,
+        heads: &Tensor,
+        prototypes: [&Tensor; 2],
+        layer: &IntentLayer,
+        d_g: &Tensor,
+    ) -> IntentGrads {
+        let (d, k) = (width(e), prototypes.map(width));
+        let e = aligned(e);
+        let padded = width(&e);
+        let prototypes = self.prototypes(padded, prototypes);
+        let heads = self.heads(heads);
+        let (level, team, graph) = (self.level, &self.team, &*self.graph);
+        let view = IntentView { level, team, graph, d: padded, prototypes: &prototypes, heads: &heads };
+        let (unit, g) = (aligned(&layer.unit), aligned(&layer.g));
+        let layer = Layer {
+            unit: floats(&unit),
+            inverse_norm: floats(&layer.inverse_norm),
+            inverse_sum: floats(&layer.inverse_sum),
+            g: floats(&g),
+        };
+        let grad = view.backward(floats(&e), &layer, floats(&aligned(d_g)));
+        let prototype = |side: usize| {
+            let c = Tensor::from_slice(&grad.c[side]).view([padded as i64, -1]);
+            c.narrow(0, 0, d as i64).narrow(1, 0, k[side] as i64).contiguous()
+        };
+        IntentGrads { e: matrix(&grad.e, padded, d), prototypes: [prototype(0), prototype(1)] }
+    }
+
+    fn all_pairs(&self, pairs: &Pairs) -> PairGrads {
+        let d = width(pairs.anchors);
+        let (anchors, keys) = (aligned(pairs.anchors), aligned(pairs.keys));
+        let padded = width(&anchors);
+        let factor = &pairs.factor;
+        let (weight, diagonal) = (floats(factor.weight), factor.diagonal.map(floats));
+        let epsilon = factor.epsilon as f32;
+        // RowFactor::of, a row at a time
+        let coefficient = |b: usize, sum: f32| {
+            let sum = sum + epsilon;
+            let q = diagonal.map_or(1.0, |diagonal| {
+                let q = diagonal[b].exp() / sum;
+                q / (q + epsilon)
+            });
+            weight[b] / sum * q
+        };
+        let (level, team, count) = (self.level, &self.team, pairs.count.map(floats));
+        let AllPairs { sums, anchor_grad, key_grad } = match self.precision(pairs.precision) {
+            Precision::Moments => {
+                moments::all_pairs_cubic(level, team, padded, floats(&anchors), floats(&keys), &coefficient)
+            }
+            Precision::Bf16 => {
+                low_precision::all_pairs_bf16(team, padded, floats(&anchors), floats(&keys), &coefficient)
+            }
+            Precision::Full => {
+                let keys = PackedKeys::new(team, padded, floats(&keys), count);
+                all_pairs::all_pairs(level, team, floats(&anchors), &keys, pairs.inverse_temperature as f32, &coefficient)
+            }
+        };
+        PairGrads {
+            sums: Tensor::from_slice(&sums),
+            anchors: matrix(&anchor_grad, padded, d),
+            keys: matrix(&key_grad, padded, d),
+        }
+    }
+
+    fn gather(&self, table: &Tensor, ids: &Tensor) -> Tensor {
+        let d = width(table);
+        let mut out = Tensor::empty([ids.numel() as i64, d as i64], (Kind::Float, tch::Device::Cpu));
+        rows::gather(&self.team, d, floats(table), self::ids(ids), floats_mut(&mut out));
+        out
+    }
+
+    fn scatter_add(&self, table: &mut Tensor, ids: &Tensor, rows: &Tensor) {
+        let d = width(table);
+        rows::scatter_add(d, floats_mut(table), self::ids(ids), floats(rows));
+    }
+
+    fn adam(&self, w: &mut Tensor, grad: &Tensor, [first, second]: [&mut Tensor; 2], step: AdamStep) {
+        let (m, v) = (floats_mut(first), floats_mut(second));
+        rows::adam(self.level, &self.team, floats_mut(w), floats(grad), m, v, step);
+    }
+
+    fn sum_of_squares(&self, x: &Tensor) -> f64 {
+        rows::sum_of_squares(self.level, &self.team, floats(x))
+    }
+
+    fn precision(&self, wanted: Precision) -> Precision {
+        if wanted == Precision::Bf16 && !low_precision::available(self.level) { Precision::Full } else { wanted }
+    }
+
+    fn top_k(&self, x: &Tensor, users: &[u32], train: &Interactions, k: usize) -> Vec<u32> {
+        let x = aligned(x);
+        let d = width(&x);
+        let x = floats(&x);
+        let items = PackedKeys::new(&self.team, d, &x[train.users() * d..], None);
+        let rows: Vec<f32> = users.iter().flat_map(|&u| &x[u as usize * d..][..d]).copied().collect();
+        top_k::top_k(self.level, &self.team, &rows, users, &items, k, train)
+    }
+
+    fn noise_factor(&self, noise: crate::noise::Noise, like: &Tensor) -> Tensor {
+        let mut out = like.empty_like();
+        let d = width(like);
+        self.team.rows(floats_mut(&mut out), d, 64, |rows, out| noise.fill_factor(rows, d, out));
+        out
+    }
+}

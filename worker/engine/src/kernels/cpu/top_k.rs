@@ -1,0 +1,164 @@
+//! The k best items of every asked user by x_u . x_i, training items left out; no [users, items] matrix.
+//!
+//! Scores come in register tiles of users by one panel of items; a row is looked at only when some score beats the
+//! user's current k-th best, and only such candidates are looked up in the training list.
+//! Ties go to the smaller item id. A user with fewer than k candidates gets [`NONE`] in the remaining places.
+
+use super::all_pairs::{PANEL, PackedKeys};
+use super::simd::{Level, Simd, Vectorised};
+use super::team::{Shared, Team};
+use crate::kernels::NONE;
+use accord_data::Interactions;
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// Users per block (a multiple of the 12 rows of a register tile).
+const USERS: usize = 96;
+/// Panels per chunk, kept in L2.
+const CHUNK: usize = 64;
+
+/// Candidates of one user.
+struct Best {
+    items: Vec<(f32, u32)>,
+    threshold: f32,
+}
+
+fn order(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+impl Best {
+    fn push(&mut self, k: usize, score: f32, item: u32) {
+        self.items.push((score, item));
+        if self.items.len() == 4 * k {
+            self.items.select_nth_unstable_by(k - 1, order);
+            self.items.truncate(k);
+            self.threshold = self.items[k - 1].0;
+        }
+    }
+}
+
+struct Job<'a> {
+    rows: &'a [f32],
+    users: &'a [u32],
+    items: &'a PackedKeys,
+    k: usize,
+    train: &'a Interactions,
+}
+
+/// `rows` [m, d] are those of `users`; returns [m, k] item ids, best first.
+pub(crate) fn top_k(
+    level: Level,
+    team: &Team,
+    rows: &[f32],
+    users: &[u32],
+    items: &PackedKeys,
+    k: usize,
+    train: &Interactions,
+) -> Vec<u32> {
+    let m = users.len();
+    let mut out = vec![NONE; m * k];
+    let job = Job { rows, users, items, k, train };
+    let shared = Shared::new(&mut out);
+    team.run(|thread| {
+        let range = team.part(m, USERS, thread);
+        // SAFETY: parts of different threads are disjoint.
+        let out = unsafe { shared.slice(range.start * k..range.end * k) };
+        level.run(Worker { job: &job, range, out });
+    });
+    out
+}
+
+struct Worker<'a> {
+    job: &'a Job<'a>,
+    range: Range<usize>,
+    out: &'a mut [u32],
+}
+
+impl Vectorised for Worker<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        if S::LANES == 16 {
+            unsafe { self.blocks::<S, 2, 12>() }
+        } else {
+            unsafe { self.blocks::<S, 4, 3>() }
+        }
+    }
+}
+
+impl Worker<'_> {
+    #[inline(always)]
+    unsafe fn blocks<S: Simd, const NV: usize, const MR: usize>(self) {
+        let Worker { job, range, out } = self;
+        let d = job.items.d;
+        let panels = job.items.count.len() / PANEL;
+        let mut block = vec![0.0f32; USERS * d];
+        for (first, out) in range.step_by(USERS).zip(out.chunks_mut(USERS * job.k)) {
+            let rows = out.len() / job.k;
+            block.fill(0.0);
+            block[..rows * d].copy_from_slice(&job.rows[first * d..(first + rows) * d]);
+            let mut best: Vec<Best> = (0..rows)
+                .map(|_| Best { items: Vec::with_capacity(4 * job.k), threshold: f32::NEG_INFINITY })
+                .collect();
+            for chunk in (0..panels).step_by(CHUNK) {
+                for row in (0..rows).step_by(MR) {
+                    for panel in chunk..(chunk + CHUNK).min(panels) {
+                        // SAFETY: `block` has USERS rows, a multiple of MR; panels are [d][PANEL].
+                        unsafe {
+                            let items = job.items.panels.as_ptr().add(panel * d * PANEL);
+                            let acc = scores::<S, NV, MR>(d, block.as_ptr().add(row * d), items);
+                            for r in 0..MR.min(rows - row) {
+                                let threshold = S::splat(best[row + r].threshold);
+                                if (0..NV).any(|v| S::any_greater(acc[r][v], threshold)) {
+                                    let mut scores = [0.0f32; PANEL];
+                                    for v in 0..NV {
+                                        S::store(scores.as_mut_ptr().add(v * S::LANES), acc[r][v]);
+                                    }
+                                    take(job, first + row + r, panel, &scores, &mut best[row + r]);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            for (best, out) in best.iter_mut().zip(out.chunks_exact_mut(job.k)) {
+                best.items.sort_unstable_by(order);
+                out.iter_mut().zip(&best.items).for_each(|(o, b)| *o = b.1);
+            }
+        }
+    }
+}
+
+/// Dot products of `MR` users with one panel of items.
+#[inline(always)]
+unsafe fn scores<S: Simd, const NV: usize, const MR: usize>(d: usize, users: *const f32, items: *const f32) -> [[S::V; NV]; MR] {
+    unsafe {
+        let mut acc = [[S::splat(0.0); NV]; MR];
+        for k in 0..d {
+            let mut item = [S::splat(0.0); NV];
+            for v in 0..NV {
+                item[v] = S::load(items.add(k * PANEL + v * S::LANES));
+            }
+            for r in 0..MR {
+                let a = S::splat(*users.add(r * d + k));
+                for v in 0..NV {
+                    acc[r][v] = S::fma(a, item[v], acc[r][v]);
+                }
+            }
+        }
+        acc
+    }
+}
+
+/// Offers one user the scores of one panel.
+#[inline(never)]
+fn take(job: &Job, row: usize, panel: usize, scores: &[f32; PANEL], best: &mut Best) {
+    let trained = job.train.of(job.users[row]);
+    for (j, &score) in scores.iter().enumerate() {
+        let item = (panel * PANEL + j) as u32;
+        if score > best.threshold && (item as usize) < job.items.n && trained.binary_search(&item).is_err() {
+            best.push(job.k, score, item);
+        }
+    }
+}

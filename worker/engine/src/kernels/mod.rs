@@ -1,0 +1,155 @@
+//! The hot loops of a step behind one trait: [`cpu`] is hand-written f32, [`torch`] is libtorch operators on any device
+//! and precision. Both pass the same behaviour suite (`tests/kernels.rs`).
+//!
+//! Matrices are row-major tensors, shapes in brackets; N nodes, d columns, B batch. Ids are Int64 tensors.
+
+pub mod cpu;
+pub mod torch;
+
+use crate::graph::Dropout;
+use accord_data::Interactions;
+use tch::Tensor;
+
+/// Marks a missing place in a top-k list.
+pub const NONE: u32 = u32::MAX;
+
+/// Arithmetic of an all-pairs product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// The tensors' own.
+    Full,
+    /// bf16 products, f32 sums.
+    Bf16,
+    /// Cubic polynomial of the cosine through moments of the keys: O(n d^3).
+    Moments,
+}
+
+/// Anchors held against keys: rows of length at most 1, logits anchor . key / temperature.
+pub struct Pairs<'a> {
+    /// [m, d]
+    pub anchors: &'a Tensor,
+    /// [n, d]
+    pub keys: &'a Tensor,
+    /// [n] how often each key counts; none: once
+    pub count: Option<&'a Tensor>,
+    pub inverse_temperature: f64,
+    pub factor: RowFactor<'a>,
+    pub precision: Precision,
+}
+
+/// Turns the row sum of an anchor into the factor of its softmax row in the loss.
+pub struct RowFactor<'a> {
+    /// [m]
+    pub weight: &'a Tensor,
+    /// Added to the sum, and to the diagonal's probability.
+    pub epsilon: f64,
+    /// [m] logit of the diagonal pair, where the loss is -log(q + epsilon) with q = exp(diagonal) / (sum + epsilon)
+    pub diagonal: Option<&'a Tensor>,
+}
+
+impl RowFactor<'_> {
+    /// weight / (sum + epsilon), times q / (q + epsilon) with a diagonal. `sums` [m] -> [m]
+    pub fn of(&self, sums: &Tensor) -> Tensor {
+        let sums = sums + self.epsilon;
+        let factor = self.weight / &sums;
+        match self.diagonal {
+            None => factor,
+            Some(diagonal) => {
+                let q = diagonal.exp() / sums;
+                factor * (&q / (&q + self.epsilon))
+            }
+        }
+    }
+}
+
+pub struct PairGrads {
+    /// [m] sum_c count_c exp(a_b . k_c / t)
+    pub sums: Tensor,
+    /// [m, d] factor_b sum_c count_c e_bc k_c
+    pub anchors: Tensor,
+    /// [n, d] count_c sum_b factor_b e_bc a_b
+    pub keys: Tensor,
+}
+
+/// One layer of the intent view, with what its backward needs.
+pub struct IntentLayer {
+    /// [N, d] n(V), V = softmax(E C) C^T
+    pub unit: Tensor,
+    /// [N] 1 / |V|
+    pub inverse_norm: Tensor,
+    /// [N] 1 / sum of the head's edge weights; heads only
+    pub inverse_sum: Tensor,
+    /// [N, d] G of the heads, zero elsewhere
+    pub g: Tensor,
+}
+
+/// Gradients of one layer of the intent view.
+pub struct IntentGrads {
+    /// [N, d]
+    pub e: Tensor,
+    /// Users' and items' prototypes, [d, K] each
+    pub prototypes: [Tensor; 2],
+}
+
+/// One Adam update (Kingma and Ba 2015, as torch.optim.Adam orders it); the gradient of `reg |w|^2` is added inside.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// 1-based
+    pub step: u64,
+    pub lr: f64,
+    pub reg: f64,
+}
+
+impl AdamStep {
+    pub const BETAS: [f64; 2] = [0.9, 0.999];
+    pub const EPSILON: f64 = 1e-8;
+
+    /// lr / (1 - beta1^t), and sqrt(1 - beta2^t)
+    pub fn corrections(&self) -> (f64, f64) {
+        let t = self.step as f64;
+        (self.lr / (1.0 - Self::BETAS[0].powf(t)), (1.0 - Self::BETAS[1].powf(t)).sqrt())
+    }
+}
+
+/// The graph is given when the kernels are made.
+pub trait Kernels: Send {
+    /// A_hat x + plus; x, plus [N, d]
+    fn propagate(&self, dropout: Option<Dropout>, x: &Tensor, plus: Option<&Tensor>) -> Tensor;
+
+    /// `e` [N, d], `heads` distinct node ids, `prototypes` [d, K] of users and items
+    fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer;
+
+    /// `d_g` [N, d], zero outside `heads`
+    fn intent_view_backward(
+        &self,
+        e: &Tensor,
+        heads: &Tensor,
+        prototypes: [&Tensor; 2],
+        layer: &IntentLayer,
+        d_g: &Tensor,
+    ) -> IntentGrads;
+
+    fn all_pairs(&self, pairs: &Pairs) -> PairGrads;
+
+    /// The arithmetic that `wanted` gets here.
+    fn precision(&self, wanted: Precision) -> Precision;
+
+    /// Rows `ids` of `table`.
+    fn gather(&self, table: &Tensor, ids: &Tensor) -> Tensor;
+
+    /// table[ids] += rows; repeated ids add up.
+    fn scatter_add(&self, table: &mut Tensor, ids: &Tensor, rows: &Tensor);
+
+    /// Updates `w` and its moments in place.
+    fn adam(&self, w: &mut Tensor, grad: &Tensor, moments: [&mut Tensor; 2], step: AdamStep);
+
+    /// Sum of squares of all elements, in f64.
+    fn sum_of_squares(&self, x: &Tensor) -> f64;
+
+    /// The k best items of each of `users` [m] by score, their training items left out, ties to the lower id: [m * k],
+    /// [`NONE`] where candidates run out. `x` [N, d]
+    fn top_k(&self, x: &Tensor, users: &[u32], train: &Interactions, k: usize) -> Vec<u32>;
+
+    /// N(0, 1) by counter: [N, d], keyed by (seed, step, stream, node, column); plus 1.
+    fn noise_factor(&self, noise: crate::noise::Noise, like: &Tensor) -> Tensor;
+}

@@ -1,0 +1,26 @@
+//! LightGCN: propagation and BPR.
+
+use super::{Clock, Gradients, StepInput, Terms};
+use crate::loss::bpr::bpr;
+use crate::propagate::{self, Propagated};
+use crate::weights::Weights;
+use tch::Tensor;
+
+/// E^0 .. E^L and X.
+pub fn forward(input: &StepInput, weights: &Weights, clock: &mut Clock) -> Propagated {
+    clock.time("propagation", || {
+        propagate::forward(input.kernels, input.dropout, &weights.embeds, input.config.layers)
+    })
+}
+
+pub fn add_terms(input: &StepInput, graph: &Propagated, grads: &mut Gradients, clock: &mut Clock) -> Terms {
+    let bpr = clock.time("bpr", || bpr(input.kernels, input.batch, &graph.x, &mut grads.x));
+    Terms { bpr, ..Terms::default() }
+}
+
+/// `extra`: what the layers E^0 .. E^{L-1} receive besides dX.
+pub fn backward(input: &StepInput, grads: &mut Gradients, extra: &[Tensor], clock: &mut Clock) {
+    grads.weights.embeds = clock.time("propagation backward", || {
+        propagate::backward(input.kernels, input.dropout, input.config.layers, &grads.x, extra)
+    });
+}
