@@ -142,7 +142,7 @@ fn replay(tag: &str) {
             }
             if let (Some(teacher), Some(texts)) = (&state.teacher, &texts) {
                 let intent = texts.intent.as_ref().unwrap();
-                judge.tensor(&format!("{step}.teacher_out"), &teacher.forward(intent).z, fixture.get(&format!("{step}.teacher_out")));
+                judge.tensor(&format!("{step}.teacher_out"), &kernels.tower(teacher, intent).z, fixture.get(&format!("{step}.teacher_out")));
             }
         }
         evaluation(&fixture, kernels.as_ref(), &state.weights.embeds, config.layers, &mut judge);

@@ -3,7 +3,7 @@
 //! # Layout
 //! * [`trainer`]: the epoch loop: batches, steps, evaluation, early stopping, snapshots; speaks through [`report`].
 //! * [`step`]: one training step: losses and gradients of a batch, then Adam.
-//! * [`model`] (one file a model), [`loss`] (one formula a file), [`propagate`], [`intent_view`], [`text_tower`].
+//! * [`model`] (one file a model), [`loss`] (one formula a file), [`propagate`], [`intent_view`].
 //! * [`kernels`]: the hot loops: hand-written on the CPU, libtorch elsewhere.
 //! * [`eval`]: full-ranking Recall and NDCG. [`snapshot`]: tensors <-> checkpoint rows. [`device`]: CPU or CUDA.
 //!
@@ -24,7 +24,6 @@ pub mod propagate;
 pub mod report;
 pub mod snapshot;
 pub mod step;
-pub mod text_tower;
 pub mod trainer;
 pub mod weights;
 

@@ -24,6 +24,14 @@ impl Tower {
         [&mut self.w1, &mut self.b1, &mut self.w2, &mut self.b2]
     }
 
+    /// theta <- momentum theta + (1 - momentum) student, for weights and biases (spec/IRLLREC.md 5.6).
+    pub fn follow(&mut self, student: &Tower, momentum: f64) {
+        for (teacher, student) in self.tensors_mut().into_iter().zip(student.tensors()) {
+            *teacher *= momentum;
+            *teacher += student * (1.0 - momentum);
+        }
+    }
+
     fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Tower {
         Tower { w1: f(&self.w1), b1: f(&self.b1), w2: f(&self.w2), b2: f(&self.b2) }
     }

@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod torch;
 
 use crate::graph::Dropout;
+use crate::weights::Tower;
 use accord_data::Interactions;
 use tch::Tensor;
 
@@ -91,6 +92,34 @@ pub struct IntentGrads {
     pub prototypes: [Tensor; 2],
 }
 
+/// Slope of the text towers' LeakyReLU below zero (torch's default).
+pub const LEAKY_SLOPE: f64 = 0.01;
+
+/// Output and hidden activations of some rows of a text tower.
+pub struct TowerOutput {
+    /// [rows, d]
+    pub z: Tensor,
+    /// [rows, H] after LeakyReLU, or wider where a kernel set pads it
+    pub hidden: Tensor,
+}
+
+/// Rows scaled to unit length.
+pub struct UnitRows {
+    /// [n, d]
+    pub rows: Tensor,
+    /// [n, 1] the factor each row was multiplied by
+    pub inverse: Tensor,
+}
+
+/// Row normalisation. The official code has two, which differ in how they avoid dividing by zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// x / sqrt(1e-8 + |x|^2): InfoNCE
+    Root,
+    /// x / max(|x|, 1e-12): torch's F.normalize, in the translation loss
+    Max,
+}
+
 /// One Adam update (Kingma and Ba 2015, as torch.optim.Adam orders it); the gradient of `reg |w|^2` is added inside.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
@@ -130,6 +159,18 @@ pub trait Kernels: Send {
     ) -> IntentGrads;
 
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads;
+
+    /// x [n, d]
+    fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows;
+
+    /// Gradient [n, d] of the unit rows -> gradient of the raw ones: (g - u (u . g)) / |x|.
+    fn unit_rows_backward(&self, unit: &UnitRows, grad: &Tensor) -> Tensor;
+
+    /// W2 leaky(W1 x + b1) + b2; x [rows, T]
+    fn tower(&self, tower: &Tower, x: &Tensor) -> TowerOutput;
+
+    /// dz [rows, d] -> gradients of the tower's weights, added to `grad`.
+    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower);
 
     /// The arithmetic that `wanted` gets here.
     fn precision(&self, wanted: Precision) -> Precision;

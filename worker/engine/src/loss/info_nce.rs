@@ -2,8 +2,7 @@
 //! The positive of every anchor is one of the keys, and stays in the denominator, as in the official code. No max is
 //! subtracted: |cosine| / t is bounded, and the job file's rules keep it below 80.
 
-use crate::kernels::{Kernels, Pairs, Precision, RowFactor};
-use crate::loss::{Norm, UnitRows};
+use crate::kernels::{Kernels, Norm, Pairs, Precision, RowFactor};
 use tch::{Kind, Tensor};
 
 pub struct InfoNce<'a> {
@@ -33,7 +32,7 @@ pub struct Contrast {
 
 impl InfoNce<'_> {
     pub fn run(&self, kernels: &dyn Kernels) -> Contrast {
-        let (anchors, keys) = (UnitRows::new(self.anchors, Norm::Root), UnitRows::new(self.keys, Norm::Root));
+        let (anchors, keys) = (kernels.unit_rows(self.anchors, Norm::Root), kernels.unit_rows(self.keys, Norm::Root));
         let inverse_temperature = 1.0 / self.temperature;
         let weight = self.weight * (self.scale * inverse_temperature);
         let mut pairs = kernels.all_pairs(&Pairs {
@@ -50,6 +49,10 @@ impl InfoNce<'_> {
         let weight = -weight.unsqueeze(1);
         pairs.anchors += positive * &weight;
         kernels.scatter_add(&mut pairs.keys, self.positive, &(&anchors.rows * &weight));
-        Contrast { loss: loss * self.scale, anchors: anchors.backward(&pairs.anchors), keys: keys.backward(&pairs.keys) }
+        Contrast {
+            loss: loss * self.scale,
+            anchors: kernels.unit_rows_backward(&anchors, &pairs.anchors),
+            keys: kernels.unit_rows_backward(&keys, &pairs.keys),
+        }
     }
 }

@@ -6,6 +6,3 @@ pub mod bpr;
 pub mod info_nce;
 pub mod itm;
 pub mod translation;
-mod unit;
-
-pub use unit::{Norm, UnitRows};

@@ -1,8 +1,7 @@
 //! Translation alignment with noise (spec 5.5): texts S and graph X, each perturbed by multiplicative Gaussian noise,
 //! -(1/N) sum_i log( e_ii / (sum_j e_ij + 1e-8) + 1e-8 ), e_ij = exp(y_i . x_j), over all N nodes, temperature 1.
 
-use crate::kernels::{Kernels, Pairs, Precision, RowFactor};
-use crate::loss::{Norm, UnitRows};
+use crate::kernels::{Kernels, Norm, Pairs, Precision, RowFactor};
 use tch::{Kind, Tensor};
 
 const EPSILON: f64 = 1e-8;
@@ -22,8 +21,8 @@ impl Translation<'_> {
     /// Adds to `d_text` and `d_graph` [N, d]; returns the unweighted loss.
     pub fn run(&self, kernels: &dyn Kernels, d_text: &mut Tensor, d_graph: &mut Tensor) -> f64 {
         let [text_noise, graph_noise] = self.noise;
-        let y = UnitRows::new(&(self.text * text_noise), Norm::Max);
-        let x = UnitRows::new(&(self.graph * graph_noise), Norm::Max);
+        let y = kernels.unit_rows(&(self.text * text_noise), Norm::Max);
+        let x = kernels.unit_rows(&(self.graph * graph_noise), Norm::Max);
         let n = self.text.size()[0] as f64;
         let diagonal = (&y.rows * &x.rows).sum_dim_intlist(1, false, y.rows.kind());
         let weight = Tensor::full_like(&diagonal, self.scale / n);
@@ -42,8 +41,8 @@ impl Translation<'_> {
         let pull = ((&q / (&q + EPSILON)) * (-self.scale / n)).to_kind(y.rows.kind()).unsqueeze(1);
         pairs.anchors += &x.rows * &pull;
         pairs.keys += &y.rows * &pull;
-        *d_text += y.backward(&pairs.anchors) * text_noise;
-        *d_graph += x.backward(&pairs.keys) * graph_noise;
+        *d_text += kernels.unit_rows_backward(&y, &pairs.anchors) * text_noise;
+        *d_graph += kernels.unit_rows_backward(&x, &pairs.keys) * graph_noise;
         loss
     }
 }

@@ -31,7 +31,7 @@ pub fn add_terms(
     let inputs = &graph.layers[..config.layers];
     let view = clock.time("intent view", || intent_view::forward(kernels, inputs, &batch.heads, [c_user, c_item]));
     // the translation and matching terms run over all nodes, so all rows of S are needed
-    let student = clock.time("text towers", || tower.forward(texts));
+    let student = clock.time("text towers", || kernels.tower(tower, texts));
     let (mut d_g, mut d_s) = (view.g.zeros_like(), student.z.zeros_like());
     terms.kd_int = clock.time("alignment", || {
         let alignment = Alignment {
@@ -65,13 +65,13 @@ pub fn add_terms(
     }
     if let Some(teacher) = teacher {
         teacher.follow(tower, config.teacher_momentum);
-        let target = clock.time("text towers", || teacher.forward(texts).z);
+        let target = clock.time("text towers", || kernels.tower(teacher, texts).z);
         let scale = MATCHING[1] * w_itm;
         let cross_entropy = clock.time("matching", || itm::cross_entropy(&student.z, &target, scale, &mut d_s));
         terms.itm = w_itm * (MATCHING[0] * terms.translation + MATCHING[1] * cross_entropy);
     }
     if let Some(d_tower) = &mut grads.weights.intent {
-        clock.time("text towers backward", || tower.backward(texts, &student, &d_s, d_tower));
+        clock.time("text towers backward", || kernels.tower_backward(tower, texts, &student, &d_s, d_tower));
     }
     let (d_layers, d_prototypes) = clock.time("intent view backward", || {
         intent_view::backward(kernels, inputs, &batch.heads, [c_user, c_item], &view, &d_g)

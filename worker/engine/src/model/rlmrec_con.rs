@@ -19,7 +19,7 @@ pub fn add_terms(
     let user_texts = user_rows(&texts.profile, input.users);
     // an item's Z enters only through the batch: the other rows need not be made
     let item_texts = clock.time("text towers", || input.kernels.gather(&item_rows(&texts.profile, input.users), &batch.items));
-    let (users, items) = clock.time("text towers", || (tower.forward(&user_texts), tower.forward(&item_texts)));
+    let (users, items) = clock.time("text towers", || (input.kernels.tower(tower, &user_texts), input.kernels.tower(tower, &item_texts)));
     let (mut d_users, mut d_items) = (users.z.zeros_like(), items.z.zeros_like());
     let loss = clock.time("alignment", || {
         let alignment = Alignment {
@@ -34,8 +34,8 @@ pub fn add_terms(
         alignment.run(input.kernels, &mut grads.x, &mut d_users, &mut d_items)
     });
     clock.time("text towers backward", || {
-        tower.backward(&user_texts, &users, &d_users, d_tower);
-        tower.backward(&item_texts, &items, &d_items, d_tower);
+        input.kernels.tower_backward(tower, &user_texts, &users, &d_users, d_tower);
+        input.kernels.tower_backward(tower, &item_texts, &items, &d_items, d_tower);
     });
     loss
 }

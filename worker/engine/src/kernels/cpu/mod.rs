@@ -15,19 +15,22 @@ mod propagation;
 mod rows;
 mod simd;
 mod team;
+mod text_tower;
 mod top_k;
 
 pub use simd::Level;
 
-use super::{AdamStep, IntentGrads, IntentLayer, Kernels, PairGrads, Pairs, Precision};
+use super::{AdamStep, IntentGrads, IntentLayer, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows};
 use crate::error::EngineError;
 use crate::graph::{Dropout, Graph};
+use crate::weights::Tower;
 use accord_data::Interactions;
 use all_pairs::{AllPairs, PackedKeys};
 use intent_view::{IntentView, Layer, Prototypes};
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 use team::Team;
+use text_tower::TextTower;
 
 /// Columns a vector kernel takes at once.
 const COLUMNS: usize = 32;
@@ -112,6 +115,33 @@ fn narrowed(x: Tensor, d: usize) -> Tensor {
 /// Values [n, padded] as a tensor of the first `d` columns.
 fn matrix(values: &[f32], padded: usize, d: usize) -> Tensor {
     narrowed(Tensor::from_slice(values).view([-1, padded as i64]), d)
+}
+
+/// A tower's weights with hidden and d rounded up to the vector kernels' 16; the padding computes zeros.
+struct PaddedTower {
+    hidden: i64,
+    d: i64,
+    tensors: [Tensor; 4],
+}
+
+impl PaddedTower {
+    fn new(tower: &Tower) -> PaddedTower {
+        let (hidden, d) = (tower.b1.numel(), tower.b2.numel());
+        let (more_hidden, more_d) = (hidden.next_multiple_of(16) - hidden, d.next_multiple_of(16) - d);
+        let column = |b: &Tensor, more: usize| pad(&b.unsqueeze(1), more, 0).squeeze_dim(1);
+        let tensors = [
+            pad(&tower.w1, more_hidden, 0),
+            column(&tower.b1, more_hidden),
+            pad(&tower.w2, more_d, more_hidden),
+            column(&tower.b2, more_d),
+        ];
+        PaddedTower { hidden: (hidden + more_hidden) as i64, d: (d + more_d) as i64, tensors }
+    }
+
+    fn kernel<'a>(&'a self, level: Level, team: &'a Team) -> TextTower<'a> {
+        let [w1, b1, w2, b2] = self.tensors.each_ref().map(floats);
+        TextTower::new(level, team, text_tower::Weights { w1, b1, w2, b2 })
+    }
 }
 
 impl Kernels for CpuKernels {
@@ -230,6 +260,41 @@ impl Kernels for CpuKernels {
 
     fn sum_of_squares(&self, x: &Tensor) -> f64 {
         rows::sum_of_squares(self.level, &self.team, floats(x))
+    }
+
+    fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows {
+        let mut unit = UnitRows { rows: x.empty_like(), inverse: Tensor::empty([x.size()[0], 1], (Kind::Float, tch::Device::Cpu)) };
+        let (rows, inverse) = (floats_mut(&mut unit.rows), floats_mut(&mut unit.inverse));
+        rows::unit_rows(&self.team, width(x), floats(x), norm, rows, inverse);
+        unit
+    }
+
+    fn unit_rows_backward(&self, unit: &UnitRows, grad: &Tensor) -> Tensor {
+        let mut out = grad.empty_like();
+        let (rows, inverse) = (floats(&unit.rows), floats(&unit.inverse));
+        rows::unit_rows_backward(&self.team, width(grad), rows, inverse, floats(grad), floats_mut(&mut out));
+        out
+    }
+
+    fn tower(&self, tower: &Tower, x: &Tensor) -> TowerOutput {
+        let padded = PaddedTower::new(tower);
+        let rows = x.size()[0];
+        let empty = |columns: i64| Tensor::empty([rows, columns], (Kind::Float, tch::Device::Cpu));
+        let (mut z, mut hidden) = (empty(padded.d), empty(padded.hidden));
+        padded.kernel(self.level, &self.team).forward(floats(x), floats_mut(&mut z), floats_mut(&mut hidden));
+        TowerOutput { z: narrowed(z, tower.b2.numel()), hidden }
+    }
+
+    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower) {
+        let padded = PaddedTower::new(tower);
+        let dz = pad(dz, 0, padded.d as usize - width(dz));
+        let grads = padded.kernel(self.level, &self.team).backward(floats(x), floats(&output.hidden), floats(&dz));
+        let (hidden, d) = (tower.b1.numel() as i64, tower.b2.numel() as i64);
+        let transposed = |values: &[f32], columns: i64| Tensor::from_slice(values).view([-1, columns]).tr();
+        grad.w1 += transposed(&grads.w1_transposed, padded.hidden).narrow(0, 0, hidden);
+        grad.b1 += Tensor::from_slice(&grads.b1).narrow(0, 0, hidden);
+        grad.w2 += transposed(&grads.w2_transposed, padded.d).narrow(0, 0, d).narrow(1, 0, hidden);
+        grad.b2 += Tensor::from_slice(&grads.b2).narrow(0, 0, d);
     }
 
     fn precision(&self, wanted: Precision) -> Precision {

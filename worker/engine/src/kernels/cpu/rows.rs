@@ -2,7 +2,7 @@
 
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
-use crate::kernels::AdamStep;
+use crate::kernels::{AdamStep, Norm};
 
 /// Elements a thread takes at once; also the fixed block of a sum, so that it does not depend on the team.
 const BLOCK: usize = 4096;
@@ -21,6 +21,36 @@ pub(crate) fn scatter_add(d: usize, table: &mut [f32], ids: &[i64], rows: &[f32]
     for (&id, row) in ids.iter().zip(rows.chunks_exact(d)) {
         table[id as usize * d..][..d].iter_mut().zip(row).for_each(|(t, r)| *t += r);
     }
+}
+
+/// out [n, d] = unit rows of x, inverse [n] = 1 / |row|.
+pub(crate) fn unit_rows(team: &Team, d: usize, x: &[f32], norm: Norm, out: &mut [f32], inverse: &mut [f32]) {
+    let shared = Shared::new(inverse);
+    team.rows(out, d, 64, |range, out| {
+        // SAFETY: the ranges of different threads are disjoint.
+        let inverse = unsafe { shared.slice(range.clone()) };
+        let rows = out.chunks_exact_mut(d).zip(x[range.start * d..range.end * d].chunks_exact(d)).zip(inverse);
+        for ((out, x), inverse) in rows {
+            let square: f32 = x.iter().map(|v| v * v).sum();
+            *inverse = match norm {
+                Norm::Root => 1.0 / (1e-8 + square).sqrt(),
+                Norm::Max => 1.0 / square.sqrt().max(1e-12),
+            };
+            out.iter_mut().zip(x).for_each(|(out, x)| *out = x * *inverse);
+        }
+    });
+}
+
+/// out = (g - u (u . g)) inverse, row by row.
+pub(crate) fn unit_rows_backward(team: &Team, d: usize, unit: &[f32], inverse: &[f32], grad: &[f32], out: &mut [f32]) {
+    team.rows(out, d, 64, |range, out| {
+        let floats = range.start * d..range.end * d;
+        let rows = unit[floats.clone()].chunks_exact(d).zip(grad[floats].chunks_exact(d)).zip(&inverse[range]);
+        for (out, ((unit, grad), inverse)) in out.chunks_exact_mut(d).zip(rows) {
+            let along: f32 = unit.iter().zip(grad).map(|(u, g)| u * g).sum();
+            out.iter_mut().zip(unit).zip(grad).for_each(|((out, u), g)| *out = (g - u * along) * inverse);
+        }
+    });
 }
 
 pub(crate) fn adam(level: Level, team: &Team, w: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep) {

@@ -4,8 +4,11 @@
 //! chunks; everything over pairs is chunked by anchors. No [N, N] or [B, U] matrix beyond one chunk. No `index_add` on
 //! the graph: a CSR product sums each row in its own order.
 
-use super::{AdamStep, IntentGrads, IntentLayer, Kernels, NONE, PairGrads, Pairs, Precision};
+use super::{
+    AdamStep, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows,
+};
 use crate::graph::{Dropout, Graph};
+use crate::weights::Tower;
 use accord_data::Interactions;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -171,6 +174,34 @@ impl Kernels for TorchKernels {
             sums.push(sum);
         }
         PairGrads { sums: Tensor::cat(&sums, 0), anchors: Tensor::cat(&anchors, 0), keys }
+    }
+
+    fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows {
+        let square = row_dots(x, x).unsqueeze(1);
+        let inverse = match norm {
+            Norm::Root => (square + 1e-8).rsqrt(),
+            Norm::Max => square.sqrt().clamp_min(1e-12).reciprocal(),
+        };
+        UnitRows { rows: x * &inverse, inverse }
+    }
+
+    fn unit_rows_backward(&self, unit: &UnitRows, grad: &Tensor) -> Tensor {
+        let along = row_dots(grad, &unit.rows).unsqueeze(1);
+        (grad - &unit.rows * along) * &unit.inverse
+    }
+
+    fn tower(&self, tower: &Tower, x: &Tensor) -> TowerOutput {
+        let hidden = tower.b1.addmm(x, &tower.w1.tr()).leaky_relu_();
+        TowerOutput { z: tower.b2.addmm(&hidden, &tower.w2.tr()), hidden }
+    }
+
+    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower) {
+        // LeakyReLU keeps the sign, so its output also holds its slope
+        let d_hidden = output.hidden.leaky_relu_backward(&dz.matmul(&tower.w2), LEAKY_SLOPE, true);
+        grad.w2 += dz.tr().matmul(&output.hidden);
+        grad.b2 += dz.sum_dim_intlist(0, false, self.kind);
+        grad.w1 += d_hidden.tr().matmul(x);
+        grad.b1 += d_hidden.sum_dim_intlist(0, false, self.kind);
     }
 
     fn precision(&self, _wanted: Precision) -> Precision {

@@ -1,0 +1,225 @@
+//! Seconds per step by phase and peak memory on amazon, and the ratio to the official operators in the same run.
+//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR]`; wants ../shared/data/amazon.
+
+mod official;
+
+use accord_data::sampling::EpochPlan;
+use accord_data::{Dataset, Interactions};
+use accord_engine::batch::BatchRows;
+use accord_engine::eval;
+use accord_engine::graph::{Dropout, Graph};
+use accord_engine::kernels::cpu::{CpuKernels, Level};
+use accord_engine::kernels::{Kernels, Precision};
+use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
+use accord_engine::noise::{Noise, Tower};
+use accord_engine::step::ModelState;
+use accord_engine::{init, propagate};
+use accord_spec::{JobSpec, ModelKind};
+use official::Official;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use tch::{Kind, Tensor};
+
+struct Options {
+    threads: usize,
+    steps: usize,
+    data: PathBuf,
+}
+
+fn options() -> Options {
+    let args: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|at| args.get(at + 1));
+    let number = |flag: &str, default| after(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/amazon");
+    Options { threads: number("--threads", 2), steps: number("--steps", 5), data: after("--data").map_or(shared, PathBuf::from) }
+}
+
+fn main() {
+    let options = options();
+    if !options.data.is_dir() {
+        println!("SKIPPED: {} is not there", options.data.display());
+        return;
+    }
+    tch::set_num_threads(options.threads as i32);
+    println!("{} threads, {:?} kernels, best of {} steps", options.threads, Level::detect(), options.steps);
+    println!("resident with libtorch loaded: {:.0} MB", memory("VmRSS"));
+    for (model, extra) in [("lightgcn", "edge_keep = 0.8"), ("rlmrec-con", "edge_keep = 0.8"), ("irllrec", "")] {
+        let spec = job(&options.data, model, extra);
+        let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, model != "lightgcn") {
+            Ok(dataset) => dataset,
+            Err(e) => return println!("SKIPPED: {e}"),
+        };
+        Subject::new(&options, spec, dataset).compare();
+    }
+}
+
+fn job(data: &Path, model: &str, extra: &str) -> JobSpec {
+    let data = std::fs::canonicalize(data).expect("the folder is there");
+    let text = format!(
+        "[job]\nname = \"bench\"\n[data]\npath = \"{}\"\n[model]\nkind = \"{model}\"\n{extra}\n",
+        data.display()
+    );
+    accord_spec::parse(&text, &[]).expect("a valid job")
+}
+
+/// Megabytes of this process, from the kernel's own count.
+fn memory(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1000.0
+}
+
+struct Subject<'a> {
+    options: &'a Options,
+    spec: JobSpec,
+    dataset: Dataset,
+    kernels: CpuKernels,
+    texts: Option<Texts>,
+}
+
+impl Subject<'_> {
+    fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
+        let graph = Arc::new(Graph::new(&dataset.train));
+        let kernels = CpuKernels::new(graph, Level::detect(), options.threads).expect("threads");
+        let texts = dataset.text.take().map(|t| {
+            let rows = |side: &accord_data::Embeddings| Tensor::from_slice(&side.values).view([-1, side.width as i64]);
+            Texts {
+                profile: Tensor::cat(&[rows(&t.user_profile), rows(&t.item_profile)], 0),
+                intent: Some(Tensor::cat(&[rows(&t.user_intent), rows(&t.item_intent)], 0)),
+            }
+        });
+        Subject { options, spec, dataset, kernels, texts }
+    }
+
+    fn state(&self) -> ModelState {
+        let widths = self.texts.as_ref().map(|t| [&t.profile, t.intent.as_ref().unwrap_or(&t.profile)].map(|x| x.size()[1] as usize));
+        init::state(&self.spec, self.dataset.users(), self.dataset.items(), widths)
+    }
+
+    fn rows(&self, plan: &EpochPlan, step: usize) -> BatchRows {
+        let batch = plan.batch(step as u64, self.spec.optim.batch_size);
+        BatchRows::new(&batch, [self.dataset.users(), self.dataset.items()], Kind::Float, tch::Device::Cpu)
+    }
+
+    fn compare(&self) {
+        let name = self.spec.model.kind.name();
+        println!("\n{name}, amazon, batch {}", self.spec.optim.batch_size);
+        let precisions: &[(&str, Precision)] = match self.spec.model.kind {
+            ModelKind::Irllrec => &[("moments (auto)", Precision::Moments), ("bf16", Precision::Bf16), ("f32", Precision::Full)],
+            ModelKind::Lightgcn | ModelKind::RlmrecCon => &[("f32", Precision::Full)],
+        };
+        let ours: Vec<(&str, f64)> = precisions.iter().map(|&(name, p)| (name, self.ours(p, p == precisions[0].1))).collect();
+        println!("  our peak so far {:.0} MB", memory("VmHWM"));
+        let official = self.official();
+        println!("  official operators: {official:.4} s a step, peak {:.0} MB", memory("VmHWM"));
+        ours.iter().for_each(|(name, seconds)| println!("  ratio, {name}: {:.1}x", official / seconds));
+        if self.spec.model.kind == ModelKind::Lightgcn {
+            self.epoch_and_evaluation();
+        }
+    }
+
+    /// Best seconds of a step; prints the phases of the best.
+    fn ours(&self, precision: Precision, phases: bool) -> f64 {
+        let mut state = self.state();
+        let plan = EpochPlan::new(&self.dataset.train, self.spec.job.seed, 0);
+        let mut best: (f64, Vec<(&str, f64)>) = (f64::INFINITY, Vec::new());
+        for step in 0..self.options.steps + 1 {
+            let start = Instant::now();
+            let mut clock = Clock::default();
+            self.step(&mut state, &plan, step, precision, &mut clock);
+            let seconds = start.elapsed().as_secs_f64();
+            if seconds < best.0 {
+                best = (seconds, clock.0);
+            }
+        }
+        println!("  ours, {precision:?}: {:.4} s a step", best.0);
+        if phases {
+            best.1.iter().for_each(|(phase, seconds)| println!("    {phase:22} {seconds:.4}"));
+        }
+        best.0
+    }
+
+    fn step(&self, state: &mut ModelState, plan: &EpochPlan, step: usize, precision: Precision, clock: &mut Clock) -> f64 {
+        let config = ModelConfig {
+            kind: self.spec.model.kind,
+            layers: self.spec.model.layers,
+            loss: self.spec.loss.clone(),
+            teacher_momentum: self.spec.model.teacher_momentum,
+            precision,
+        };
+        let rows = clock.time("batch", || self.rows(plan, step));
+        let noise = (config.kind == ModelKind::Irllrec).then(|| {
+            let draw = |tower| self.kernels.noise_factor(Noise::new(1, step as u64, tower), &state.weights.embeds);
+            clock.time("noise", || [draw(Tower::Text), draw(Tower::Graph)])
+        });
+        let input = StepInput {
+            kernels: &self.kernels,
+            config: &config,
+            users: self.dataset.users() as i64,
+            texts: self.texts.as_ref(),
+            batch: &rows,
+            dropout: Dropout::new(1, step as u64, self.spec.model.edge_keep),
+            noise,
+        };
+        let (losses, grads) = state.losses(&input, clock);
+        clock.time("adam", || state.update(&self.kernels, &grads, self.spec.optim.lr, config.loss.reg_weight));
+        losses.total
+    }
+
+    fn official(&self) -> f64 {
+        let state = self.state();
+        let plan = EpochPlan::new(&self.dataset.train, self.spec.job.seed, 0);
+        let mut official = Official::new(&self.spec, &self.dataset.train, self.texts.as_ref(), state.weights, state.teacher);
+        let steps = if self.spec.model.kind == ModelKind::Irllrec { self.options.steps.min(3) } else { self.options.steps };
+        best_of(steps, |step| {
+            official.step(&self.rows(&plan, step), step as i32 + 1);
+        })
+    }
+
+    /// LightGCN only: a whole epoch with sampling, and an evaluation.
+    fn epoch_and_evaluation(&self) {
+        let mut state = self.state();
+        let train = &self.dataset.train;
+        let epoch = best_of(3, |epoch| {
+            let plan = EpochPlan::new(train, self.spec.job.seed, epoch as u64);
+            for step in 0..plan.steps(self.spec.optim.batch_size) as usize {
+                self.step(&mut state, &plan, step, Precision::Full, &mut Clock::default());
+            }
+        });
+        let held_out = &self.dataset.validation;
+        let evaluation = best_of(3, |_| {
+            let x = propagate::forward(&self.kernels, None, &state.weights.embeds, self.spec.model.layers).x;
+            eval::evaluate(&self.kernels, &x, train, held_out, &self.spec.eval.ks);
+        });
+        let [theirs, their_evaluation] = self.official_epoch(train, held_out);
+        println!("  epoch with sampling: ours {epoch:.3} s, official operators {theirs:.3} s, ratio {:.1}x", theirs / epoch);
+        let ratio = their_evaluation / evaluation;
+        println!("  evaluation: ours {evaluation:.3} s, official operators {their_evaluation:.3} s, ratio {ratio:.1}x");
+    }
+
+    fn official_epoch(&self, train: &Interactions, held_out: &Interactions) -> [f64; 2] {
+        let state = self.state();
+        let mut official = Official::new(&self.spec, train, None, state.weights, None);
+        let mut number = 0;
+        let epoch = best_of(2, |epoch| {
+            let plan = EpochPlan::new(train, self.spec.job.seed, epoch as u64);
+            for step in 0..plan.steps(self.spec.optim.batch_size) as usize {
+                number += 1;
+                official.step(&self.rows(&plan, step), number);
+            }
+        });
+        [epoch, best_of(3, |_| drop(official.evaluate(train, held_out)))]
+    }
+}
+
+/// Seconds of the fastest of `times` calls.
+fn best_of(times: usize, mut work: impl FnMut(usize)) -> f64 {
+    (0..times)
+        .map(|i| {
+            let start = Instant::now();
+            work(i);
+            start.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min)
+}
