@@ -7,7 +7,7 @@ use accord_engine::batch::BatchRows;
 use accord_engine::eval;
 use accord_engine::graph::Graph;
 use accord_engine::intent_view;
-use accord_engine::kernels::Kernels;
+use accord_engine::kernels::{Adjacency, Kernels};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
 use accord_engine::model::{Clock, StepInput};
@@ -155,7 +155,7 @@ fn forward(fixture: &Fixture, kernels: &dyn Kernels, device: Device, judge: &mut
     state.to_device(device);
     let weights = &state.weights;
     let layers = fixture.config().layers;
-    let graph = propagate::forward(kernels, None, &weights.embeds, layers);
+    let graph = propagate::forward(kernels, &Adjacency::Whole, &weights.embeds, layers);
     let users = fixture.users as i64;
     judge.tensor("fwd.user", &graph.x.narrow(0, 0, users), fixture.get("fwd.user"));
     judge.tensor("fwd.item", &graph.x.narrow(0, users, fixture.items as i64), fixture.get("fwd.item"));
@@ -183,7 +183,7 @@ fn forward(fixture: &Fixture, kernels: &dyn Kernels, device: Device, judge: &mut
 
 /// The ranking itself must be the same, and with it the metrics, whatever the precision.
 fn evaluation(fixture: &Fixture, kernels: &dyn Kernels, embeds: &Tensor, layers: usize, judge: &mut Judge) {
-    let x = propagate::forward(kernels, None, embeds, layers).x;
+    let x = propagate::forward(kernels, &Adjacency::Whole, embeds, layers).x;
     let ks: Vec<usize> = fixture.ids("eval.k").iter().map(|&k| k as usize).collect();
     let ranked = kernels.top_k(&x, &fixture.ids("eval.users"), &fixture.train(), 5);
     assert_eq!(ranked, fixture.ids("eval.top5"), "{}: top 5", judge.subject);

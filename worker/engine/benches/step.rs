@@ -1,5 +1,5 @@
 //! Seconds per step by phase and peak memory on amazon, and the ratio to the official operators in the same run.
-//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR]`; wants ../shared/data/amazon.
+//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND]`; wants ../shared/data/amazon.
 
 mod official;
 
@@ -9,7 +9,7 @@ use accord_engine::batch::BatchRows;
 use accord_engine::eval;
 use accord_engine::graph::{Dropout, Graph};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
-use accord_engine::kernels::{Kernels, Precision};
+use accord_engine::kernels::{Adjacency, Kernels, Precision};
 use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::step::ModelState;
@@ -25,6 +25,8 @@ struct Options {
     threads: usize,
     steps: usize,
     data: PathBuf,
+    /// Only this model.
+    model: Option<String>,
 }
 
 fn options() -> Options {
@@ -32,7 +34,12 @@ fn options() -> Options {
     let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|at| args.get(at + 1));
     let number = |flag: &str, default| after(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/amazon");
-    Options { threads: number("--threads", 2), steps: number("--steps", 5), data: after("--data").map_or(shared, PathBuf::from) }
+    Options {
+        threads: number("--threads", 2),
+        steps: number("--steps", 5),
+        data: after("--data").map_or(shared, PathBuf::from),
+        model: after("--model").cloned(),
+    }
 }
 
 fn main() {
@@ -45,6 +52,9 @@ fn main() {
     println!("{} threads, {:?} kernels, best of {} steps", options.threads, Level::detect(), options.steps);
     println!("resident with libtorch loaded: {:.0} MB", memory("VmRSS"));
     for (model, extra) in [("lightgcn", "edge_keep = 0.8"), ("rlmrec-con", "edge_keep = 0.8"), ("irllrec", "")] {
+        if options.model.as_ref().is_some_and(|wanted| wanted != model) {
+            continue;
+        }
         let spec = job(&options.data, model, extra);
         let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, model != "lightgcn") {
             Ok(dataset) => dataset,
@@ -189,7 +199,7 @@ impl Subject<'_> {
         });
         let held_out = &self.dataset.validation;
         let evaluation = best_of(3, |_| {
-            let x = propagate::forward(&self.kernels, None, &state.weights.embeds, self.spec.model.layers).x;
+            let x = propagate::forward(&self.kernels, &Adjacency::Whole, &state.weights.embeds, self.spec.model.layers).x;
             eval::evaluate(&self.kernels, &x, train, held_out, &self.spec.eval.ks);
         });
         let [theirs, their_evaluation] = self.official_epoch(train, held_out);
@@ -209,7 +219,10 @@ impl Subject<'_> {
                 official.step(&self.rows(&plan, step), number);
             }
         });
-        [epoch, best_of(3, |_| drop(official.evaluate(train, held_out)))]
+        let evaluation = best_of(3, |_| {
+            official.evaluate(train, held_out);
+        });
+        [epoch, evaluation]
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::EngineError;
 use crate::eval;
 use crate::graph::{Dropout, Graph};
 use crate::init;
-use crate::kernels::{Kernels, Precision};
+use crate::kernels::{Adjacency, Kernels, Precision};
 use crate::model::{Clock, ModelConfig, StepInput, Texts};
 use crate::noise::{Noise, Tower};
 use crate::propagate;
@@ -229,7 +229,7 @@ impl Trainer {
     /// X without dropout, of these embeddings or the current ones.
     fn final_x(&self, embeds: Option<&Tensor>) -> Tensor {
         let embeds = embeds.unwrap_or(&self.state.weights.embeds);
-        propagate::forward(self.kernels.as_ref(), None, embeds, self.config.layers).x
+        propagate::forward(self.kernels.as_ref(), &Adjacency::Whole, embeds, self.config.layers).x
     }
 }
 

@@ -77,10 +77,16 @@ fn propagation_with_and_without_dropout() {
     for d in [8, 32, 40, 64, 128] {
         let (x, plus) = (numbers(&[NODES, d], 1), numbers(&[NODES, d], 2));
         for dropout in [None, Dropout::new(5, 9, 0.8), Dropout::new(5, 9, 0.8).map(Dropout::transposed)] {
-            let wanted = reference().propagate(dropout, &x, Some(&plus));
+            let run = |kernels: &dyn Kernels, kind| {
+                let [x, plus, mut sum] = [&x, &plus, &x].map(|t| t.copy().to_kind(kind));
+                let out = kernels.propagate(&kernels.adjacency(dropout), &x, Some(&plus), Some(&mut sum));
+                (out, sum)
+            };
+            let (wanted, wanted_sum) = run(&reference(), Kind::Double);
             for (name, kernels) in subjects() {
-                let got = kernels.propagate(dropout, &single(&x), Some(&single(&plus)));
+                let (got, sum) = run(kernels.as_ref(), Kind::Float);
                 assert_close(&format!("{name}, d {d}, {dropout:?}"), &got, &wanted, 1e-6);
+                assert_close(&format!("{name}, d {d}, {dropout:?}, sum"), &sum, &wanted_sum, 1e-6);
             }
         }
     }
@@ -92,10 +98,11 @@ fn transposed_dropout_is_the_adjoint() {
     let dropout = Dropout::new(3, 4, 0.7).unwrap();
     let inner = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
     let kernels = reference();
-    let forward = inner(&kernels.propagate(Some(dropout), &x, None), &y);
-    let backward = inner(&x, &kernels.propagate(Some(dropout.transposed()), &y, None));
+    let product = |dropout, x: &Tensor| kernels.propagate(&kernels.adjacency(dropout), x, None, None);
+    let forward = inner(&product(Some(dropout), &x), &y);
+    let backward = inner(&x, &product(Some(dropout.transposed()), &y));
     assert!((forward - backward).abs() < 1e-12 * forward.abs().max(1.0), "{forward} {backward}");
-    let whole = inner(&kernels.propagate(None, &x, None), &y);
+    let whole = inner(&product(None, &x), &y);
     assert!((forward - whole).abs() > 1e-6, "dropout dropped nothing");
 }
 

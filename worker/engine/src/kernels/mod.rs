@@ -72,6 +72,20 @@ pub struct PairGrads {
     pub keys: Tensor,
 }
 
+/// A_hat, or what edge dropout leaves of it in one step.
+pub enum Adjacency {
+    Whole,
+    /// The CPU's form: each node's kept neighbours stand at the front of its place in the graph's lists.
+    Lists {
+        /// [2 * interactions]
+        neighbours: Vec<u32>,
+        /// [N] how many are kept
+        kept: Vec<u32>,
+    },
+    /// libtorch's form: [2 * interactions] values of A_hat, zero where an edge is dropped.
+    Values(Tensor),
+}
+
 /// One layer of the intent view, with what its backward needs.
 pub struct IntentLayer {
     /// [N, d] n(V), V = softmax(E C) C^T
@@ -142,8 +156,11 @@ impl AdamStep {
 
 /// The graph is given when the kernels are made.
 pub trait Kernels: Send {
-    /// A_hat x + plus; x, plus [N, d]
-    fn propagate(&self, dropout: Option<Dropout>, x: &Tensor, plus: Option<&Tensor>) -> Tensor;
+    /// The adjacency of one step, for [`Kernels::propagate`].
+    fn adjacency(&self, dropout: Option<Dropout>) -> Adjacency;
+
+    /// A_hat x + plus, added to `sum` as well; x, plus, sum [N, d]
+    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor;
 
     /// `e` [N, d], `heads` distinct node ids, `prototypes` [d, K] of users and items
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer;

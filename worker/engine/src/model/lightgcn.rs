@@ -1,6 +1,7 @@
 //! LightGCN: propagation and BPR.
 
 use super::{Clock, Gradients, StepInput, Terms};
+use crate::graph::Dropout;
 use crate::loss::bpr::bpr;
 use crate::propagate::{self, Propagated};
 use crate::weights::Weights;
@@ -9,7 +10,8 @@ use tch::Tensor;
 /// E^0 .. E^L and X.
 pub fn forward(input: &StepInput, weights: &Weights, clock: &mut Clock) -> Propagated {
     clock.time("propagation", || {
-        propagate::forward(input.kernels, input.dropout, &weights.embeds, input.config.layers)
+        let adjacency = input.kernels.adjacency(input.dropout);
+        propagate::forward(input.kernels, &adjacency, &weights.embeds, input.config.layers)
     })
 }
 
@@ -21,6 +23,7 @@ pub fn add_terms(input: &StepInput, graph: &Propagated, grads: &mut Gradients, c
 /// `extra`: what the layers E^0 .. E^{L-1} receive besides dX.
 pub fn backward(input: &StepInput, grads: &mut Gradients, extra: &[Tensor], clock: &mut Clock) {
     grads.weights.embeds = clock.time("propagation backward", || {
-        propagate::backward(input.kernels, input.dropout, input.config.layers, &grads.x, extra)
+        let transposed = input.kernels.adjacency(input.dropout.map(Dropout::transposed));
+        propagate::backward(input.kernels, &transposed, input.config.layers, &grads.x, extra)
     });
 }

@@ -20,7 +20,7 @@ mod top_k;
 
 pub use simd::Level;
 
-use super::{AdamStep, IntentGrads, IntentLayer, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows};
+use super::{Adjacency, AdamStep, IntentGrads, IntentLayer, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows};
 use crate::error::EngineError;
 use crate::graph::{Dropout, Graph};
 use crate::weights::Tower;
@@ -145,14 +145,43 @@ impl PaddedTower {
 }
 
 impl Kernels for CpuKernels {
-    fn propagate(&self, dropout: Option<Dropout>, x: &Tensor, plus: Option<&Tensor>) -> Tensor {
+    fn adjacency(&self, dropout: Option<Dropout>) -> Adjacency {
+        match dropout {
+            None => Adjacency::Whole,
+            Some(dropout) => propagation::kept(&self.team, &self.graph, dropout),
+        }
+    }
+
+    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor {
         let d = width(x);
         let (x, plus) = (aligned(x), plus.map(aligned));
         let mut out = x.empty_like();
-        let padded = width(&x);
-        let plus = plus.as_ref().map(floats);
-        propagation::propagate(self.level, &self.team, &self.graph, dropout, padded, floats(&x), plus, floats_mut(&mut out));
-        narrowed(out, d)
+        let job = propagation::Propagation {
+            graph: &self.graph,
+            kept: match adjacency {
+                Adjacency::Whole => None,
+                Adjacency::Lists { neighbours, kept } => Some((neighbours, kept)),
+                Adjacency::Values(_) => panic!("this adjacency belongs to libtorch's kernels"),
+            },
+            d: width(&x),
+            x: floats(&x),
+            plus: plus.as_ref().map(floats),
+        };
+        match sum {
+            // a sum that is as wide as the padded rows is added to on the way
+            Some(sum) if width(sum) == width(&x) => {
+                job.run(self.level, &self.team, floats_mut(&mut out), Some(floats_mut(sum)));
+                out
+            }
+            sum => {
+                job.run(self.level, &self.team, floats_mut(&mut out), None);
+                let out = narrowed(out, d);
+                if let Some(sum) = sum {
+                    *sum += &out;
+                }
+                out
+            }
+        }
     }
 
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer {

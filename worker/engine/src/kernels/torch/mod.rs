@@ -5,7 +5,7 @@
 //! the graph: a CSR product sums each row in its own order.
 
 use super::{
-    AdamStep, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows,
+    Adjacency, AdamStep, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows,
 };
 use crate::graph::{Dropout, Graph};
 use crate::weights::Tower;
@@ -87,20 +87,27 @@ fn row_dots(a: &Tensor, b: &Tensor) -> Tensor {
 }
 
 impl Kernels for TorchKernels {
-    fn propagate(&self, dropout: Option<Dropout>, x: &Tensor, plus: Option<&Tensor>) -> Tensor {
-        let out = match dropout {
-            None => self.product(&self.value, x),
-            Some(dropout) => {
-                let kept: Vec<bool> = (0..self.graph.nodes())
-                    .flat_map(|v| self.graph.of(v).iter().map(move |&t| dropout.keeps(v as u32, t)))
-                    .collect();
-                self.product(&(&self.value * Tensor::from_slice(&kept).to(self.device)), x)
-            }
+    fn adjacency(&self, dropout: Option<Dropout>) -> Adjacency {
+        let Some(dropout) = dropout else { return Adjacency::Whole };
+        let kept: Vec<bool> = (0..self.graph.nodes())
+            .flat_map(|v| self.graph.of(v).iter().map(move |&t| dropout.keeps(v as u32, t)))
+            .collect();
+        Adjacency::Values(&self.value * Tensor::from_slice(&kept).to(self.device))
+    }
+
+    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor {
+        let mut out = match adjacency {
+            Adjacency::Whole => self.product(&self.value, x),
+            Adjacency::Values(values) => self.product(values, x),
+            Adjacency::Lists { .. } => panic!("this adjacency belongs to the CPU kernels"),
         };
-        match plus {
-            None => out,
-            Some(plus) => out + plus,
+        if let Some(plus) = plus {
+            out += plus;
         }
+        if let Some(sum) = sum {
+            *sum += &out;
+        }
+        out
     }
 
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer {

@@ -1,0 +1,38 @@
+# Everything a person runs. Each target installs what it needs first (.deps/, by .ci/setup).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo check test parity bench
+
+# crates that build without libtorch
+TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-text -p accord-coordinator -p accord-collective
+TESTS := accord-tests/torch
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## libtorch and protoc into .deps/
+	@.ci/setup
+
+build: setup ## the two binaries, in target/release
+	cargo build --release
+
+demo: build ## MovieLens-100K, prepared and trained: two minutes on two cores
+	target/release/coordinator data fetch ml-100k --dest data/ml-100k
+	target/release/coordinator run configs/ml-100k.toml --run-dir runs/demo
+	target/release/coordinator recommend runs/demo --user 42 --k 5
+
+check: setup ## formatting, lints, import arrows, torch-free tests
+	cargo fmt --all --check
+	.ci/arrows
+	cargo clippy --workspace --all-targets --features $(TESTS) -- -D warnings
+	cargo test $(TORCH_FREE)
+
+test: setup ## every test
+	cargo test --workspace --features $(TESTS)
+
+parity: setup ## the official code's numbers, replayed by every kernel set
+	cargo test -p accord-tests --features torch --test parity -- --nocapture --test-threads 1
+
+bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)
+	cargo bench -p accord-engine --bench step
