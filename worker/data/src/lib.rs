@@ -1,1 +1,33 @@
-//! placeholder
+//! Datasets, batch order and checkpoints: everything a run reads before training and keeps after it.
+//!
+//! # Layout
+//! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of four formats.
+//! * [`Interactions`]: user-item pairs as CSR. [`Embeddings`]: a dense table of `f32`.
+//! * [`recbole`]: RecBole's typed tables by themselves (titles, genres, ages).
+//! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
+//! * [`random`]: the counter-based generator every random draw of a run goes through.
+//! * [`sampling`]: one epoch's batch order and negatives, the same for any number of workers.
+//! * [`checkpoint`]: shards, then a manifest commits.
+//! * [`wheel`]: one PyPI wheel into the user's cache.
+//!
+//! No tensor library, no network protocol and no clock-driven decision belongs here.
+
+pub mod checkpoint;
+mod dataset;
+mod durable;
+mod embeddings;
+mod error;
+mod interactions;
+mod manifest;
+pub mod prepared;
+pub mod random;
+mod readers;
+pub mod sampling;
+pub mod wheel;
+
+pub use dataset::Dataset;
+pub use embeddings::{Embeddings, TextTables};
+pub use error::{DataError, Side};
+pub use interactions::Interactions;
+pub use manifest::{DatasetManifest, Repair};
+pub use readers::recbole;

@@ -1,0 +1,102 @@
+//! What a dataset is, in numbers: written as `dataset.json`, compared by digest when a run resumes.
+
+use crate::{Embeddings, Interactions, TextTables};
+use serde::{Deserialize, Serialize};
+
+/// Sizes, digest and repairs of a loaded dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetManifest {
+    pub users: u64,
+    pub items: u64,
+    /// Interactions of each part.
+    pub train: u64,
+    pub validation: u64,
+    pub test: u64,
+    /// Widths of the text tables; none where no text was loaded.
+    pub profile_width: Option<u64>,
+    pub intent_width: Option<u64>,
+    /// BLAKE3 (hex) of the canonical content: sizes, external ids, the pairs of the three parts, and the text tables
+    /// as `f32` where they were loaded. The same content has the same digest whatever files it was read from; titles
+    /// are not part of it.
+    pub digest: String,
+    /// What was changed or is worth knowing, counted.
+    pub repairs: Vec<Repair>,
+}
+
+/// One kind of repair and how often it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    pub what: String,
+    pub count: u64,
+}
+
+/// Collects repairs; those that were never made are left out.
+#[derive(Debug, Default)]
+pub(crate) struct Repairs(pub(crate) Vec<Repair>);
+
+impl Repairs {
+    pub(crate) fn add(&mut self, what: impl Into<String>, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let what = what.into();
+        match self.0.iter_mut().find(|r| r.what == what) {
+            Some(repair) => repair.count += count,
+            None => self.0.push(Repair { what, count }),
+        }
+    }
+}
+
+/// What goes into the digest.
+pub(crate) struct Content<'a> {
+    pub(crate) user_ids: &'a [String],
+    pub(crate) item_ids: &'a [String],
+    pub(crate) parts: [&'a Interactions; 3],
+    pub(crate) text: Option<&'a TextTables>,
+}
+
+impl Content<'_> {
+    /// Every list goes in behind its length, so no two contents share their bytes.
+    pub(crate) fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"accord dataset 1\n");
+        for ids in [self.user_ids, self.item_ids] {
+            number(&mut hasher, ids.len());
+            for id in ids {
+                number(&mut hasher, id.len());
+                hasher.update(id.as_bytes());
+            }
+        }
+        for part in self.parts {
+            words(&mut hasher, part.start(), |w| w.to_le_bytes());
+            words(&mut hasher, part.item(), |w| w.to_le_bytes());
+        }
+        number(&mut hasher, usize::from(self.text.is_some()));
+        if let Some(text) = self.text {
+            for table in [&text.user_profile, &text.item_profile, &text.user_intent, &text.item_intent] {
+                embeddings(&mut hasher, table);
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+fn embeddings(hasher: &mut blake3::Hasher, table: &Embeddings) {
+    number(hasher, table.rows);
+    number(hasher, table.width);
+    words(hasher, &table.values, |w| w.to_le_bytes());
+}
+
+fn number(hasher: &mut blake3::Hasher, value: usize) {
+    hasher.update(&(value as u64).to_le_bytes());
+}
+
+fn words<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], bytes: impl Fn(T) -> [u8; 4]) {
+    number(hasher, values.len());
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    for chunk in values.chunks(16 * 1024) {
+        buffer.clear();
+        buffer.extend(chunk.iter().flat_map(|&v| bytes(v)));
+        hasher.update(&buffer);
+    }
+}

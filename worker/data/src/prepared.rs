@@ -1,0 +1,144 @@
+//! Writes a dataset as an npz folder that loads fast and needs no repair: `trn.npz`, `val.npz`, `tst.npz`,
+//! `users.txt`, `items.txt`, `item_titles.txt`, and the text tables as f16 `.npy` under their default names. The
+//! folder appears whole or not at all.
+
+use crate::error::DataError;
+use crate::readers::npy;
+use crate::{Dataset, Embeddings, Interactions, durable};
+use accord_spec::TextFiles;
+use half::f16;
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+use zip::write::SimpleFileOptions;
+
+/// Writes `dataset` to `folder`, in place of an earlier prepared dataset there.
+///
+/// # Errors
+/// A folder that holds something else (nothing is touched), ids that do not fit a line, text tables of another size,
+/// values beyond f16, or a failing disk.
+pub fn write(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    if folder.exists() && !folder.join("trn.npz").is_file() && !is_empty(folder) {
+        return Err(DataError::malformed(
+            folder,
+            "the folder holds something that is not a prepared dataset",
+            "name a new folder, or empty this one",
+        ));
+    }
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(DataError::write(parent))?;
+    let fresh = durable::temporary(folder);
+    let written = fill(&fresh, dataset).and_then(|()| exchange(&fresh, folder));
+    if written.is_err() {
+        // the error itself says more than a failure to tidy up would
+        let _ = fs::remove_dir_all(&fresh);
+    }
+    written?;
+    durable::sync_folder(parent).map_err(DataError::write(parent))
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Puts `fresh` in the place of `folder`.
+fn exchange(fresh: &Path, folder: &Path) -> Result<(), DataError> {
+    if !folder.exists() {
+        return fs::rename(fresh, folder).map_err(DataError::write(folder));
+    }
+    let old = durable::temporary(folder);
+    fs::rename(folder, &old).map_err(DataError::write(folder))?;
+    fs::rename(fresh, folder).map_err(DataError::write(folder))?;
+    fs::remove_dir_all(&old).map_err(DataError::write(&old))
+}
+
+fn fill(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    fs::create_dir_all(folder).map_err(DataError::write(folder))?;
+    let save = |name: &str, bytes: &[u8]| -> Result<(), DataError> {
+        let path = folder.join(name);
+        durable::write_synced(&path, bytes).map_err(DataError::write(&path))
+    };
+    for (name, part) in [("trn.npz", &dataset.train), ("val.npz", &dataset.validation), ("tst.npz", &dataset.test)] {
+        save(name, &matrix(&folder.join(name), part)?)?;
+    }
+    save("users.txt", lines(folder, "user", &dataset.user_ids, dataset.users())?.as_bytes())?;
+    save("items.txt", lines(folder, "item", &dataset.item_ids, dataset.items())?.as_bytes())?;
+    if let Some(titles) = &dataset.item_titles {
+        let flat: Vec<String> = titles.iter().map(|t| t.replace(['\n', '\r'], " ")).collect();
+        save("item_titles.txt", lines(folder, "item title", &flat, dataset.items())?.as_bytes())?;
+    }
+    if let Some(text) = &dataset.text {
+        let names = TextFiles::default();
+        let (users, items) = (dataset.users(), dataset.items());
+        for (name, table, rows) in [
+            (&names.user_profile, &text.user_profile, users),
+            (&names.item_profile, &text.item_profile, items),
+            (&names.user_intent, &text.user_intent, users),
+            (&names.item_intent, &text.item_intent, items),
+        ] {
+            save(name, &halves(&folder.join(name), table, rows)?)?;
+        }
+    }
+    durable::sync_folder(folder).map_err(DataError::write(folder))
+}
+
+fn lines(folder: &Path, what: &str, texts: &[String], expected: usize) -> Result<String, DataError> {
+    if texts.len() != expected {
+        return Err(DataError::malformed(
+            folder,
+            format!("{} {what}s for {expected} rows", texts.len()),
+            "give one for each row",
+        ));
+    }
+    if what != "item title"
+        && let Some(bad) = texts.iter().find(|t| t.trim().is_empty() || t.contains(['\n', '\r']))
+    {
+        return Err(DataError::malformed(folder, format!("{what} id {bad:?} does not fit a line"), "rename it"));
+    }
+    Ok(texts.iter().flat_map(|t| [t.as_str(), "\n"]).collect())
+}
+
+/// `row`, `col` and `shape` as int32.
+fn matrix(path: &Path, part: &Interactions) -> Result<Vec<u8>, DataError> {
+    let bytes = |values: &mut dyn Iterator<Item = u32>| -> Vec<u8> { values.flat_map(u32::to_le_bytes).collect() };
+    let shape = [part.users() as u32, part.items() as u32];
+    let arrays = [
+        ("row.npy", part.len(), bytes(&mut part.pairs().map(|p| p.0))),
+        ("col.npy", part.len(), bytes(&mut part.pairs().map(|p| p.1))),
+        ("shape.npy", 2, bytes(&mut shape.into_iter())),
+    ];
+    let pack = || -> zip::result::ZipResult<Vec<u8>> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        for (name, len, data) in &arrays {
+            archive.start_file(*name, options)?;
+            archive.write_all(&npy::encode("<i4", &[*len], data))?;
+        }
+        Ok(archive.finish()?.into_inner())
+    };
+    pack().map_err(|e| DataError::write(path)(std::io::Error::other(e)))
+}
+
+fn halves(path: &Path, table: &Embeddings, rows: usize) -> Result<Vec<u8>, DataError> {
+    if table.rows != rows || table.rows.checked_mul(table.width) != Some(table.values.len()) {
+        return Err(DataError::WrongShape {
+            path: path.into(),
+            found: format!("{} rows of width {} in {} values", table.rows, table.width, table.values.len()),
+            expected: format!("there are {rows} of them"),
+            advice: "encode one text for each".into(),
+        });
+    }
+    let mut data = Vec::with_capacity(2 * table.values.len());
+    for (k, &value) in table.values.iter().enumerate() {
+        let half = f16::from_f32(value);
+        if !half.is_finite() {
+            let (row, column) = (k / table.width, k % table.width);
+            return Err(DataError::NotFinite { path: path.into(), row, column, value: f64::from(value) });
+        }
+        data.extend_from_slice(&half.to_le_bytes());
+    }
+    Ok(npy::encode("<f2", &[table.rows, table.width], &data))
+}

@@ -1,0 +1,150 @@
+//! Which files of a folder are the dataset's parts, and what a reader hands over. Reads no contents but plain text.
+
+use crate::error::DataError;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One interaction with internal ids, before parts are deduplicated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) user: u32,
+    pub(crate) item: u32,
+    /// In the file's unit; 0 where no times were asked for.
+    pub(crate) time: f64,
+}
+
+/// Which columns matter to this job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) min_rating: Option<f64>,
+    pub(crate) time: bool,
+}
+
+/// Parts that lie apart, or one whole that is to be split.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Parts<T> {
+    Apart { train: T, validation: Option<T>, test: T },
+    Whole(T),
+}
+
+impl<T> Parts<T> {
+    /// Training first.
+    pub(crate) fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Parts<U>, E> {
+        Ok(match self {
+            Parts::Whole(whole) => Parts::Whole(f(whole)?),
+            Parts::Apart { train, validation, test } => {
+                Parts::Apart { train: f(train)?, validation: validation.map(&mut f).transpose()?, test: f(test)? }
+            }
+        })
+    }
+
+    /// Whether this crate has to hold interactions out itself.
+    pub(crate) fn needs_split(&self) -> bool {
+        matches!(self, Parts::Whole(_) | Parts::Apart { validation: None, .. })
+    }
+}
+
+const TRAIN: [&str; 3] = ["trn", "train", "trn_mat"];
+const VALIDATION: [&str; 5] = ["val", "valid", "validation", "val_mat", "dev"];
+const TEST: [&str; 3] = ["tst", "test", "tst_mat"];
+/// Text files of a dataset's folder that never hold interactions.
+const BESIDE: [&str; 7] = ["users", "items", "item_titles", "readme", "user_list", "item_list", "license"];
+
+/// Finds the parts among the files with one of these endings.
+pub(crate) fn locate(folder: &Path, endings: &[&str]) -> Result<Parts<PathBuf>, DataError> {
+    let files = list(folder, endings)?;
+    let one = |what: &'static str, names: &[&str]| -> Result<Option<PathBuf>, DataError> {
+        let mut found = files.iter().filter(|f| names.contains(&stem(f).as_str()));
+        match (found.next(), found.next()) {
+            (Some(first), None) => Ok(Some(first.clone())),
+            (None, _) => Ok(None),
+            (Some(first), Some(second)) => Err(DataError::Ambiguous {
+                folder: folder.into(),
+                what,
+                names: join_names(&[first.clone(), second.clone()]),
+                advice: "keep one of them",
+            }),
+        }
+    };
+    let train = one("training part", &TRAIN)?;
+    let validation = one("validation part", &VALIDATION)?;
+    let test = one("test part", &TEST)?;
+    let ending = endings[0];
+    let missing = |part: &str, stem: &str| DataError::Missing {
+        path: folder.join(format!("{stem}.{ending}")),
+        advice: format!("the folder has other parts but no {part} part: add it, or leave one single file to be split"),
+    };
+    match (train, validation, test) {
+        (Some(train), validation, Some(test)) => Ok(Parts::Apart { train, validation, test }),
+        (Some(train), None, None) => Ok(Parts::Whole(train)),
+        (Some(_), Some(_), None) => Err(missing("test", "test")),
+        (None, None, None) => single(folder, &files, endings),
+        (None, _, _) => Err(missing("training", "train")),
+    }
+}
+
+/// The only file there is.
+fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<PathBuf>, DataError> {
+    match files {
+        [only] => Ok(Parts::Whole(only.clone())),
+        [] => Err(DataError::Missing {
+            path: folder.join(format!("train.{}", endings[0])),
+            advice: format!(
+                "the folder has no interaction file ending in .{}: check data.path and data.format",
+                endings.join(", .")
+            ),
+        }),
+        _ => Err(DataError::Ambiguous {
+            folder: folder.into(),
+            what: "interactions",
+            names: join_names(files),
+            advice: "name the parts train, valid and test, or leave one file to be split",
+        }),
+    }
+}
+
+/// Files of `folder` with one of the endings, by name, without those known to hold something else.
+pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    if !folder.is_dir() {
+        return Err(DataError::Missing {
+            path: folder.into(),
+            advice: "data.path must name a folder; it is relative to the folder of the job file".into(),
+        });
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let path = entry.map_err(DataError::read(folder))?.path();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        if path.is_file() && endings.contains(&ending.as_str()) && !BESIDE.contains(&stem(&path).as_str()) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|s| s.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+pub(crate) fn join_names(files: &[PathBuf]) -> String {
+    let names = files.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy().into_owned());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The text of a file; empty files and files that are not UTF-8 are refused.
+pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+    let bytes = fs::read(path).map_err(DataError::read(path))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let line = e.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count() + 1;
+        DataError::at_line(path, line as u64, "the text is not UTF-8", "convert it: iconv -f latin1 -t utf-8")
+    })?;
+    if text.trim().is_empty() {
+        return Err(DataError::Empty { path: path.into(), advice: "it should hold one entry a line".into() });
+    }
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
