@@ -1,0 +1,247 @@
+//! `coordinator export`: a finished run's embeddings or recommendations as files for serving.
+
+mod files;
+pub(crate) mod finished;
+mod parquet;
+pub(crate) mod ranking;
+
+use crate::cli::{Usage, output};
+use accord_data::{Dataset, Embeddings};
+use clap::{Args, ValueEnum};
+use files::{Column, Folder};
+use finished::FinishedRun;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Write a finished run's results for serving
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  coordinator export runs/ml-100k --what embeddings --format npy --out exported
+  coordinator export runs/ml-100k --what topk --k 50 --format parquet
+
+Files (rows in the order of users.txt and items.txt, which hold the ids of the dataset):
+  embeddings  safetensors: embeddings.safetensors (user, item)   npy: user.npy, item.npy
+              parquet: users.parquet, items.parquet (id, embedding)
+  topk        safetensors: topk.safetensors (items, scores)   npy: topk_items.npy, topk_scores.npy
+              parquet: topk.parquet (user, rank, item, score)
+In safetensors and npy a top-k item is a row of items.txt counted from 0; -1 fills the row of a user who has fewer
+than k items left. Items of the training part are never recommended.")]
+pub struct ExportArgs {
+    /// Run directory of a job that has succeeded
+    #[arg(value_name = "JOB")]
+    pub job: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub what: What,
+    #[arg(long, value_enum, default_value_t = Format::Safetensors)]
+    pub format: Format,
+    /// Items per user (topk)
+    #[arg(long, default_value_t = 20)]
+    pub k: usize,
+    /// Folder for the files [default: the run's export/]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Say what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Vectors of users and items
+    Embeddings,
+    /// The best items of each user
+    Topk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Safetensors,
+    Npy,
+    Parquet,
+}
+
+#[derive(Serialize)]
+struct Written {
+    users: usize,
+    items: usize,
+    files: Vec<PathBuf>,
+}
+
+/// Writes the files and prints their paths.
+///
+/// # Errors
+/// [`Usage`] for a folder that is no finished run; otherwise what could not be read or written.
+pub fn run(args: ExportArgs) -> anyhow::Result<()> {
+    if args.what == What::Topk && args.k == 0 {
+        return Err(Usage("--k 0 asks for no items: give 1 or more".into()).into());
+    }
+    let run = FinishedRun::open(&args.job)?;
+    let dataset = run.dataset()?;
+    let mut folder = Folder::create(args.out.clone().unwrap_or_else(|| run.export_folder()))?;
+    folder.lines("users.txt", &dataset.user_ids)?;
+    folder.lines("items.txt", &dataset.item_ids)?;
+    match args.what {
+        What::Embeddings => write_embeddings(&mut folder, &run, &dataset, args.format)?,
+        What::Topk => {
+            let users: Vec<u32> = (0..run.user.rows as u32).collect();
+            output::note(format!("ranking {} items for {} users", run.item.rows, run.user.rows));
+            let ranked = ranking::top_k(&run.user, &run.item, &dataset.train, &users, args.k);
+            write_top_k(&mut folder, &dataset, &ranked, args.k, args.format)?;
+        }
+    }
+    let written = Written { users: run.user.rows, items: run.item.rows, files: folder.files };
+    if args.json {
+        return output::json(&written);
+    }
+    for file in &written.files {
+        output::line(file.display());
+    }
+    Ok(())
+}
+
+fn write_embeddings(folder: &mut Folder, run: &FinishedRun, dataset: &Dataset, format: Format) -> anyhow::Result<()> {
+    let shape = |m: &Embeddings| vec![m.rows, m.width];
+    let columns = [
+        ("user", shape(&run.user), Column::F32(&run.user.values)),
+        ("item", shape(&run.item), Column::F32(&run.item.values)),
+    ];
+    match format {
+        // the run's own file has this very form
+        Format::Safetensors if folder.holds(&run.embeddings_file()) => {
+            folder.files.push(run.embeddings_file());
+            Ok(())
+        }
+        Format::Safetensors => folder.safetensors("embeddings.safetensors", &columns),
+        Format::Npy => {
+            columns.iter().try_for_each(|(name, shape, column)| folder.npy(&format!("{name}.npy"), shape, column))
+        }
+        Format::Parquet => {
+            folder.write("users.parquet", |file| parquet::embeddings(file, &dataset.user_ids, &run.user))?;
+            folder.write("items.parquet", |file| parquet::embeddings(file, &dataset.item_ids, &run.item))
+        }
+    }
+}
+
+fn write_top_k(
+    folder: &mut Folder,
+    dataset: &Dataset,
+    ranked: &[Vec<ranking::Scored>],
+    k: usize,
+    format: Format,
+) -> anyhow::Result<()> {
+    if format == Format::Parquet {
+        return folder.write("topk.parquet", |file| parquet::top_k(file, &dataset.user_ids, &dataset.item_ids, ranked));
+    }
+    let shape = vec![ranked.len(), k];
+    let mut items = vec![-1i32; ranked.len() * k];
+    let mut scores = vec![f32::NEG_INFINITY; ranked.len() * k];
+    for (user, list) in ranked.iter().enumerate() {
+        for (rank, scored) in list.iter().enumerate() {
+            // node ids fit i32: the reader refuses larger catalogs
+            items[user * k + rank] = scored.item as i32;
+            scores[user * k + rank] = scored.score;
+        }
+    }
+    let columns = [("items", shape.clone(), Column::I32(&items)), ("scores", shape, Column::F32(&scores))];
+    match format {
+        Format::Npy => {
+            columns.iter().try_for_each(|(name, shape, column)| folder.npy(&format!("topk_{name}.npy"), shape, column))
+        }
+        _ => folder.safetensors("topk.safetensors", &columns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use ::parquet::record::RowAccessor as _;
+    use std::fs;
+
+    fn export(what: What, format: Format) -> (tempfile::TempDir, PathBuf) {
+        let (root, run_dir) = finished::fixture::finished_run();
+        let out = root.path().join("out");
+        let args = ExportArgs { job: run_dir, what, format, k: 3, out: Some(out.clone()), json: true };
+        run(args).unwrap();
+        assert_eq!(fs::read_to_string(out.join("users.txt")).unwrap(), "ann\nbob\neve\n");
+        assert_eq!(fs::read_to_string(out.join("items.txt")).unwrap(), "10\n11\n12\n13\n");
+        (root, out)
+    }
+
+    #[test]
+    fn embeddings_are_the_runs_own_in_every_format() {
+        let (_root, out) = export(What::Embeddings, Format::Npy);
+        let user = Embeddings::read(&out.join("user.npy")).unwrap();
+        assert_eq!((user.rows, user.width, user.values), (3, 2, vec![1.0, 0.0, 2.0, 0.0, 3.0, 0.0]));
+        let (root, out) = export(What::Embeddings, Format::Safetensors);
+        let own = root.path().join("runs/tiny/export/embeddings.safetensors");
+        let tensors = |file| {
+            let bytes = fs::read(file).unwrap();
+            let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            ["user", "item"].map(|n| parsed.tensor(n).unwrap().data().to_vec())
+        };
+        assert_eq!(tensors(own), tensors(out.join("embeddings.safetensors")));
+        let (_root, out) = export(What::Embeddings, Format::Parquet);
+        let file = SerializedFileReader::new(fs::File::open(out.join("items.parquet")).unwrap()).unwrap();
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows[3].get_string(0).unwrap(), "13");
+        let list = rows[3].get_list(1).unwrap();
+        assert_eq!(list.elements(), [::parquet::record::Field::Float(4.0), ::parquet::record::Field::Float(9.0)]);
+    }
+
+    #[test]
+    fn top_k_leaves_training_items_out_in_every_format() {
+        let (_root, out) = export(What::Topk, Format::Parquet);
+        let file = SerializedFileReader::new(fs::File::open(out.join("topk.parquet")).unwrap()).unwrap();
+        let rows: Vec<String> = file
+            .get_row_iter(None)
+            .unwrap()
+            .map(|r| {
+                let r = r.unwrap();
+                let (user, item) = (r.get_string(0).unwrap(), r.get_string(2).unwrap());
+                format!("{user} {} {item} {}", r.get_int(1).unwrap(), r.get_float(3).unwrap())
+            })
+            .collect();
+        // Bob has two items left
+        let wanted = [
+            "ann 1 12 3",
+            "ann 2 11 2",
+            "ann 3 10 1",
+            "bob 1 13 8",
+            "bob 2 12 6",
+            "eve 1 13 12",
+            "eve 2 11 6",
+            "eve 3 10 3",
+        ];
+        assert_eq!(rows, wanted);
+        let (_root, out) = export(What::Topk, Format::Safetensors);
+        let bytes = fs::read(out.join("topk.safetensors")).unwrap();
+        let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let items = parsed.tensor("items").unwrap();
+        assert_eq!(items.shape(), [3, 3]);
+        let (numbers, _) = items.data().as_chunks();
+        let numbers: Vec<i32> = numbers.iter().map(|&b| i32::from_le_bytes(b)).collect();
+        assert_eq!(numbers, [2, 1, 0, 3, 2, -1, 3, 1, 0]);
+        let (_root, out) = export(What::Topk, Format::Npy);
+        assert!(fs::read(out.join("topk_items.npy")).unwrap().starts_with(b"\x93NUMPY\x01\x00"));
+        assert_eq!(fs::metadata(out.join("topk_scores.npy")).unwrap().len(), 128 + 4 * 9);
+    }
+
+    #[test]
+    fn runs_own_file_is_not_written_over() {
+        let (_root, run_dir) = finished::fixture::finished_run();
+        let file = run_dir.join("export/embeddings.safetensors");
+        let before = fs::metadata(&file).unwrap().modified().unwrap();
+        let args = ExportArgs {
+            job: run_dir,
+            what: What::Embeddings,
+            format: Format::Safetensors,
+            k: 20,
+            out: None,
+            json: false,
+        };
+        run(args).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+    }
+}

@@ -1,0 +1,148 @@
+//! The command line: one file per subcommand. Parses, calls, prints; decides nothing about jobs.
+//!
+//! Exit codes, stable: 0 done; 1 the job failed or something did not work; 2 the input cannot be used (arguments, job
+//! file, data); 130 interrupted by the user, who may go on with the same command.
+
+mod cancel;
+mod client;
+pub mod data;
+pub mod export;
+mod job_file;
+mod logs;
+pub mod output;
+mod progress;
+mod ps;
+pub mod recommend;
+mod run;
+mod serve;
+mod shown;
+mod status;
+mod submit;
+pub mod verify;
+mod watch;
+
+use accord_proto::status::{ApiError, ErrorCode};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The user gave something that cannot be used: exit code 2, the message is all they need.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The user stopped the command: exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Interrupted(String);
+
+/// Trains LLM-intent recommenders (LightGCN, RLMRec-Con, IRLLRec) on this machine, or through a coordinator
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the job failed or something did not work; 2 the input cannot be used; \
+                          130 interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Serve(serve::ServeArgs),
+    Submit(submit::SubmitArgs),
+    Ps(ps::PsArgs),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Cancel(cancel::CancelArgs),
+    Data(data::DataArgs),
+    Export(export::ExportArgs),
+    Recommend(recommend::RecommendArgs),
+    Verify(verify::VerifyArgs),
+}
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.command);
+    let done = match cli.command {
+        // its answer is its exit code
+        Command::Verify(args) => verify::run(args),
+        Command::Run(args) => run::run(args).map(success),
+        Command::Serve(args) => serve::run(args).map(success),
+        Command::Submit(args) => submit::run(args).map(success),
+        Command::Ps(args) => ps::run(args).map(success),
+        Command::Status(args) => status::run(args).map(success),
+        Command::Logs(args) => logs::run(args).map(success),
+        Command::Cancel(args) => cancel::run(args).map(success),
+        Command::Data(args) => data::run(args).map(success),
+        Command::Export(args) => export::run(args).map(success),
+        Command::Recommend(args) => recommend::run(args).map(success),
+    };
+    done.unwrap_or_else(|error| {
+        let code = exit_code(&error);
+        let label = if code == INTERRUPTED { "interrupted" } else { "error" };
+        output::note(format!("{label}: {error:#}"));
+        ExitCode::from(code)
+    })
+}
+
+fn success((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+const INTERRUPTED: u8 = 130;
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() {
+        return 2;
+    }
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
+    }
+    match error.downcast_ref::<ApiError>().map(|e| e.code) {
+        Some(ErrorCode::BadInput | ErrorCode::UnknownJob) => 2,
+        _ => 1,
+    }
+}
+
+/// The log goes to stderr. `serve` says what it does; the other commands only what goes wrong.
+fn start_log(command: &Command) {
+    use tracing_subscriber::EnvFilter;
+    let default = if matches!(command, Command::Serve(_)) { "info" } else { "error" };
+    let filter = EnvFilter::try_from_env("ACCORD_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // a second subscriber in one process (a test) is fine to refuse
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(output::stderr_is_terminal()).try_init();
+}
+
+/// Runs a command that talks to a coordinator.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_argument_is_well_formed_and_every_command_has_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let group = command.has_subcommands();
+            assert!(group || help.contains("Example"), "{} --help has no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_stable() {
+        assert_eq!(exit_code(&Usage("bad".into()).into()), 2);
+        assert_eq!(exit_code(&ApiError::new(ErrorCode::BadInput, "bad").into()), 2);
+        assert_eq!(exit_code(&ApiError::new(ErrorCode::UnknownJob, "none").into()), 2);
+        assert_eq!(exit_code(&ApiError::new(ErrorCode::Internal, "broke").into()), 1);
+        assert_eq!(exit_code(&anyhow::anyhow!("broke")), 1);
+        assert_eq!(exit_code(&Interrupted("stopped".into()).into()), 130);
+    }
+}

@@ -1,0 +1,156 @@
+//! `coordinator run`: a control plane of its own and local workers in one command. Nothing outlives it but the run
+//! directory.
+
+use super::client::{self, answer, request};
+use super::job_file::{self, JobFile};
+use super::watch::{self, Interrupts, Seen, Watch};
+use super::{Interrupted, Usage, output};
+use crate::control_loop::RunDirs;
+use crate::launcher::{LocalLauncher, find_worker_binary};
+use crate::plane::{self, Plane, PlaneOptions};
+use crate::run_dir::{self, RunDirError, State, config};
+use crate::store::MemoryStore;
+use accord_proto::job::{JobRequest, SubmitRequest};
+use accord_spec::Override;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Signals this close are one: `timeout` and the shell signal a process and then its group.
+const SAME_INTERRUPT: Duration = Duration::from_millis(300);
+
+/// Train on this machine, here and now
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  coordinator run configs/ml-100k.toml
+  coordinator run job.toml --run-dir runs/small --set loss.kd_weight=0.02 --set optim.epochs=50
+
+Ctrl-C saves a checkpoint and stops (a second Ctrl-C stops at once); the same command goes on from there. A run that
+is finished shows its result instead of training again.
+
+The run directory holds metrics.jsonl, summary.json, dataset.json, job.toml as run, checkpoints/, export/ and logs/.")]
+pub(super) struct RunArgs {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    job: PathBuf,
+    /// Worker processes (cluster.workers)
+    #[arg(long, value_name = "N")]
+    workers: Option<u32>,
+    /// CPU threads of each worker (cluster.threads_per_worker; 0 shares the cores)
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+    /// Where the run is kept [default: runs/JOB-NAME]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Override a key of the job file, such as loss.kd_weight=0.02; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<Override>,
+    /// Start over: clears the run directory first, if it is one
+    #[arg(long)]
+    fresh: bool,
+    /// The worker program [default: `worker` beside this one]
+    #[arg(long, env = "ACCORD_WORKER_BINARY", value_name = "PATH")]
+    worker_binary: Option<PathBuf>,
+}
+
+/// Trains, or shows a finished run.
+///
+/// # Errors
+/// [`Usage`] for bad input, else what failed.
+pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
+    let mut sets = args.sets;
+    let flags = [("cluster.workers", args.workers), ("cluster.threads_per_worker", args.threads)];
+    sets.extend(flags.into_iter().filter_map(|(key, n)| Some(Override { key: key.into(), value: n?.to_string() })));
+    let job = job_file::read(&args.job, sets)?;
+    let shown_dir = args.run_dir.unwrap_or_else(|| Path::new("runs").join(&job.spec.job.name));
+    let dir = std::path::absolute(&shown_dir)?;
+    if args.fresh {
+        run_dir::clear(&dir).map_err(usage)?;
+    }
+    match run_dir::inspect(&dir).map_err(usage)? {
+        State::Empty => {}
+        State::Started(old) => {
+            same_training(&old, &job, &shown_dir)?;
+            output::note(format!("going on with the run in {}", shown_dir.display()));
+        }
+        State::Finished(old, summary) => {
+            same_training(&old, &job, &shown_dir)?;
+            output::note(format!("{} holds a finished run; --fresh trains again", shown_dir.display()));
+            watch::result(&summary.test, summary.best_epoch, summary.best_validation, &shown_dir);
+            return Ok(());
+        }
+    }
+    let worker = find_worker_binary(args.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
+    super::block_on(async {
+        let plane = start(worker, dir).await?;
+        let result = train(&plane, job, &shown_dir).await;
+        plane.shut_down().await;
+        result
+    })
+}
+
+fn usage(error: RunDirError) -> anyhow::Error {
+    if error.is_bad_input() { Usage(error.to_string()).into() } else { error.into() }
+}
+
+fn same_training(old: &accord_spec::JobSpec, job: &JobFile, dir: &Path) -> anyhow::Result<()> {
+    let differences = config::differences(old, &job.spec);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(usage(RunDirError::Differs { dir: dir.into(), differences }))
+}
+
+async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {
+    let options = PlaneOptions {
+        listener: TcpListener::bind(("127.0.0.1", 0)).await?,
+        store: Arc::new(MemoryStore::new()),
+        launcher: Arc::new(LocalLauncher::new(worker)),
+        run_dirs: RunDirs::Fixed(dir),
+        max_running_jobs: 1,
+    };
+    Ok(plane::start(options).await?)
+}
+
+async fn train(plane: &Plane, job: JobFile, shown_dir: &Path) -> anyhow::Result<()> {
+    let mut interrupts = Interrupts::listen()?;
+    let mut client = client::connect(&format!("http://{}", plane.address)).await?;
+    let submission = SubmitRequest {
+        submission_id: uuid::Uuid::new_v4().to_string(),
+        job_toml: job.text,
+        overrides: job.overrides.into_iter().map(Into::into).collect(),
+        job_root: job.root.display().to_string(),
+    };
+    let job_id = answer(client.submit(request(submission)).await)?.job_id;
+    let mut watch = Watch::start(&mut client, &job_id).await?;
+
+    let mut asked: Option<Instant> = None;
+    let status = loop {
+        match watch.follow(&mut interrupts).await? {
+            Seen::Over(status) => break status,
+            Seen::Interrupt if asked.is_some_and(|at| at.elapsed() < SAME_INTERRUPT) => {}
+            Seen::Interrupt if asked.is_some() => {
+                let wanted = JobRequest { job_id: job_id.clone() };
+                answer(client.cancel(request(wanted)).await)?;
+                let text = "stopped at once; the same command goes on from the last checkpoint";
+                return Err(Interrupted(text.into()).into());
+            }
+            Seen::Interrupt => {
+                asked = Some(Instant::now());
+                watch.say("saving a checkpoint, then stopping (Ctrl-C again stops at once)");
+                // a job that is over just now refuses; its end is on the way
+                let _ = client.suspend(request(JobRequest { job_id: job_id.clone() })).await;
+            }
+        }
+    };
+    drop(watch);
+    let mut status = *status;
+    // as the user named it
+    status.run_dir = shown_dir.display().to_string();
+    if status.phase() == accord_proto::job::Phase::Suspended {
+        return Err(Interrupted("its state is saved; the same command goes on from there".into()).into());
+    }
+    watch::conclude(&status)
+}

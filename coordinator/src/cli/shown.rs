@@ -1,0 +1,131 @@
+//! A job as it is shown: the fields `--json` prints (stable), and words for people.
+
+use crate::run_dir::summary::{Metrics, by_cutoff};
+use accord_proto::job::{FailureKind, JobStatus, Phase};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What `ps --json` and `status --json` print of a job.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Shown {
+    pub(super) job_id: String,
+    pub(super) name: String,
+    pub(super) phase: &'static str,
+    /// Why it is in this phase.
+    pub(super) reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failure: Option<&'static str>,
+    pub(super) generation: u64,
+    pub(super) submitted_at_unix_ms: u64,
+    pub(super) run_dir: String,
+    pub(super) epoch: Option<u64>,
+    pub(super) step: Option<u64>,
+    pub(super) loss: Option<f64>,
+    /// Best validation Recall at the largest k.
+    pub(super) best: Option<f64>,
+    pub(super) best_epoch: Option<u64>,
+    pub(super) test: Option<Metrics>,
+    pub(super) workers: Vec<ShownWorker>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct ShownWorker {
+    pub(super) rank: u32,
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) pid: u32,
+}
+
+impl From<&JobStatus> for Shown {
+    fn from(status: &JobStatus) -> Shown {
+        let scored = status.test.as_ref().or(status.validation.as_ref());
+        let workers = status.workers.iter();
+        Shown {
+            job_id: status.job_id.clone(),
+            name: status.name.clone(),
+            phase: phase_name(status.phase()),
+            reason: status.reason.clone(),
+            failure: failure_name(status.failure()),
+            generation: status.generation,
+            submitted_at_unix_ms: status.submitted_at_unix_ms,
+            run_dir: status.run_dir.clone(),
+            epoch: status.progress.as_ref().map(|p| p.epoch),
+            step: status.progress.as_ref().map(|p| p.step),
+            loss: status.progress.as_ref().and_then(|p| p.losses).map(|l| l.total),
+            best: scored.map(|e| e.best),
+            best_epoch: scored.map(|e| e.best_epoch),
+            test: status.test.as_ref().map(Metrics::of),
+            workers: workers
+                .map(|w| ShownWorker { rank: w.rank, name: w.name.clone(), host: w.host.clone(), pid: w.pid })
+                .collect(),
+        }
+    }
+}
+
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Unspecified => "unknown",
+        Phase::Queued => "queued",
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Succeeded => "succeeded",
+        Phase::Failed => "failed",
+        Phase::Cancelled => "cancelled",
+        Phase::Suspended => "suspended",
+    }
+}
+
+fn failure_name(kind: FailureKind) -> Option<&'static str> {
+    match kind {
+        FailureKind::Unspecified => None,
+        FailureKind::BadInput => Some("bad_input"),
+        FailureKind::Training => Some("training"),
+        FailureKind::WorkerLost => Some("worker_lost"),
+        FailureKind::Internal => Some("internal"),
+    }
+}
+
+/// `k  recall  ndcg` rows.
+pub(super) fn metric_rows(recall: &BTreeMap<u32, f64>, ndcg: &BTreeMap<u32, f64>) -> Vec<Vec<String>> {
+    let shown = |value: Option<&f64>| value.map_or("-".into(), |v| format!("{v:.4}"));
+    recall.keys().map(|k| vec![k.to_string(), shown(recall.get(k)), shown(ndcg.get(k))]).collect()
+}
+
+/// `42s`, `3m05s`, `2h10m`, `3d04h`.
+pub(super) fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// How long ago, by this machine's clock.
+pub(super) fn age(unix_ms: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    duration(now.saturating_sub(Duration::from_millis(unix_ms)))
+}
+
+/// `recall@20 0.1434`-style cells of an evaluation: names, then values.
+pub(super) fn metric_columns(eval: &accord_proto::job::Eval) -> Vec<(String, f64)> {
+    let named = |name: &str, values: &[accord_proto::job::AtK]| -> Vec<(String, f64)> {
+        by_cutoff(values).into_iter().map(|(k, value)| (format!("{name}@{k}"), value)).collect()
+    };
+    let mut columns = named("recall", &eval.recall);
+    columns.extend(named("ndcg", &eval.ndcg));
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well_at_every_size() {
+        let shown = |s| duration(Duration::from_secs(s));
+        assert_eq!([shown(42), shown(185), shown(7800), shown(273_600)], ["42s", "3m05s", "2h10m", "3d04h"]);
+    }
+}

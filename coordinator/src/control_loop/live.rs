@@ -1,0 +1,165 @@
+//! What the loop holds beside the persisted job: the live generation, and what watchers see.
+
+use crate::job::{FailureKind, Job, JobId, Phase};
+use crate::log_store::RankLog;
+use crate::membership::{Membership, Timeouts};
+use crate::placement;
+use crate::run_dir::open::Resume;
+use crate::run_dir::scribe::Scribe;
+use crate::store::Version;
+use accord_proto::job as wire;
+use accord_proto::worker::{Directive, directive};
+use accord_spec::JobSpec;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::{broadcast, mpsc};
+
+/// Events a slow watcher may lag behind before it misses some.
+const WATCH_BACKLOG: usize = 256;
+
+/// One job in the loop.
+pub(super) struct Entry {
+    pub(super) job: Job,
+    /// Of its record in the store.
+    pub(super) version: Version,
+    pub(super) live: Option<Live>,
+    pub(super) watchers: broadcast::Sender<wire::WatchEvent>,
+    pub(super) progress: Option<wire::Step>,
+    pub(super) validation: Option<wire::Eval>,
+    pub(super) test: Option<wire::Eval>,
+}
+
+/// The workers of the generation that runs now.
+pub(super) struct Live {
+    pub(super) generation: u64,
+    pub(super) spec: JobSpec,
+    pub(super) timeouts: Timeouts,
+    /// None until the run directory is ours.
+    pub(super) station: Option<Station>,
+}
+
+/// A live generation whose run directory is open and whose workers are launched.
+pub(super) struct Station {
+    pub(super) membership: Membership,
+    pub(super) scribe: Scribe,
+    pub(super) resume: Option<Resume>,
+    /// By rank.
+    pub(super) logs: BTreeMap<u32, RankLog>,
+    pub(super) directives: BTreeMap<u32, mpsc::Sender<Directive>>,
+    /// Ranks whose trainer stands.
+    pub(super) ready: BTreeSet<u32>,
+    /// Ranks that said their last message: their end is no loss.
+    pub(super) done: BTreeSet<u32>,
+}
+
+impl Station {
+    /// To every worker that is there. One whose queue is full is not reading: its silence will tell.
+    pub(super) fn direct_all(&self, generation: u64, what: &directive::Directive) {
+        for directives in self.directives.values() {
+            let directive = Directive { generation, directive: Some(what.clone()) };
+            if directives.try_send(directive).is_err() {
+                tracing::debug!(generation, "a worker takes no directive");
+            }
+        }
+    }
+
+    /// The newest log lines of a rank, as they go under a failure's reason.
+    pub(super) fn last_words(&self, rank: u32) -> String {
+        let words = self.logs.get(&rank).map(RankLog::last_words).unwrap_or_default();
+        if words.is_empty() {
+            return "; it left no log".into();
+        }
+        words.iter().fold(String::from("; its last words:"), |text, line| text + "\n  " + line)
+    }
+}
+
+impl Entry {
+    pub(super) fn new(job: Job, version: Version) -> Entry {
+        let watchers = broadcast::Sender::new(WATCH_BACKLOG);
+        Entry { job, version, live: None, watchers, progress: None, validation: None, test: None }
+    }
+
+    /// Tells whoever watches; nobody watching is fine.
+    pub(super) fn tell(&self, event: wire::watch_event::Event) {
+        let _ = self.watchers.send(wire::WatchEvent { event: Some(event) });
+    }
+
+    pub(super) fn tell_status(&self, queue: &str) {
+        self.tell(wire::watch_event::Event::Status(self.status(queue)));
+    }
+
+    /// What the user sees. `queue`: why a queued job waits.
+    pub(super) fn status(&self, queue: &str) -> wire::JobStatus {
+        let job = &self.job;
+        let (phase, failure) = phase(&job.phase);
+        let station = self.live.as_ref().and_then(|l| l.station.as_ref());
+        let workers = station.map(|s| s.membership.members.as_slice()).unwrap_or_default();
+        wire::JobStatus {
+            job_id: job.id.0.clone(),
+            name: job.name.clone(),
+            phase: phase.into(),
+            generation: job.generation,
+            reason: self.reason(queue),
+            failure: failure.into(),
+            submitted_at_unix_ms: job.submitted_at,
+            run_dir: job.run_dir.display().to_string(),
+            progress: self.progress,
+            validation: self.validation.clone(),
+            test: self.test.clone(),
+            workers: workers
+                .iter()
+                .map(|m| wire::WorkerStatus {
+                    rank: placement::rank_of(&m.name).unwrap_or_default(),
+                    name: m.name.clone(),
+                    host: m.host.clone(),
+                    pid: m.pid,
+                })
+                .collect(),
+        }
+    }
+
+    fn reason(&self, queue: &str) -> String {
+        let station = self.live.as_ref().map(|l| l.station.as_ref());
+        match (&self.job.phase, station) {
+            (Phase::Queued, _) => queue.into(),
+            (Phase::Starting { .. }, Some(Some(station))) if station.membership.formed => {
+                "workers load their data".into()
+            }
+            (Phase::Starting { .. }, Some(Some(station))) => {
+                format!("{} of {} workers registered", station.membership.members.len(), station.membership.world)
+            }
+            (Phase::Starting { .. }, _) => "the run directory is being opened".into(),
+            (Phase::Running { .. }, _) if self.job.stopping => "saving its state before it stops".into(),
+            (Phase::Running { .. }, _) => "training".into(),
+            (Phase::Failed { failure }, _) => failure.text.clone(),
+            (Phase::Succeeded, _) => "training is over".into(),
+            (Phase::Cancelled, _) => "cancelled by a user".into(),
+            (Phase::Suspended, _) => "stopped by a user; its state is saved".into(),
+        }
+    }
+}
+
+fn phase(phase: &Phase) -> (wire::Phase, wire::FailureKind) {
+    use wire::FailureKind as Kind;
+    match phase {
+        Phase::Queued => (wire::Phase::Queued, Kind::Unspecified),
+        Phase::Starting { .. } => (wire::Phase::Starting, Kind::Unspecified),
+        Phase::Running { .. } => (wire::Phase::Running, Kind::Unspecified),
+        Phase::Succeeded => (wire::Phase::Succeeded, Kind::Unspecified),
+        Phase::Cancelled => (wire::Phase::Cancelled, Kind::Unspecified),
+        Phase::Suspended => (wire::Phase::Suspended, Kind::Unspecified),
+        Phase::Failed { failure } => {
+            let kind = match failure.kind {
+                FailureKind::BadInput => Kind::BadInput,
+                FailureKind::Training => Kind::Training,
+                FailureKind::WorkerLost => Kind::WorkerLost,
+                FailureKind::Internal => Kind::Internal,
+            };
+            (wire::Phase::Failed, kind)
+        }
+    }
+}
+
+/// Where a job's record lies in the store.
+pub(super) fn key(id: &JobId) -> String {
+    format!("jobs/{id}")
+}

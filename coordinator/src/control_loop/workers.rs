@@ -1,0 +1,293 @@
+//! What workers, their launcher and their scribe say, and what time says about them.
+
+use super::ControlLoop;
+use super::handle::Session;
+use super::live::Entry;
+use crate::job::{Event, FailureKind, JobId};
+use crate::launcher::Exit;
+use crate::membership::{Member, Verdict};
+use crate::placement;
+use crate::run_dir::metrics;
+use crate::run_dir::scribe::{self, Record};
+use accord_proto::job::watch_event::Event as Seen;
+use accord_proto::status::{ApiError, ErrorCode};
+use accord_proto::worker::{self as wire, Directive, Register, WorkerMessage, directive, worker_message::Message};
+use tokio::sync::mpsc;
+
+/// A worker's words are quoted up to here: a list of jobs must fit a message, a job's record its store.
+const MAX_REASON_BYTES: usize = 4 * 1024;
+
+impl ControlLoop {
+    pub(super) fn register(
+        &mut self,
+        generation: u64,
+        register: Register,
+        directives: mpsc::Sender<Directive>,
+    ) -> Result<Session, ApiError> {
+        let now = self.clock.now();
+        let id = JobId(register.job_id);
+        let job = &self.entry(&id)?.job;
+        if !same_secret(&job.token, &register.token) {
+            tracing::warn!(job = %id, worker = register.worker, "a worker came with a wrong token");
+            return Err(ApiError::new(ErrorCode::WrongToken, format!("the token is not that of job {id}")));
+        }
+        let world = job.world;
+        let Some(station) = self.station(&id, generation) else { return Err(stale(&id, generation)) };
+        let rank = placement::rank_of(&register.worker).filter(|rank| *rank < world);
+        let Some(rank) = rank else {
+            return Err(ApiError::new(ErrorCode::BadInput, format!("{} is no worker of job {id}", register.worker)));
+        };
+        let Register { worker: name, host, pid, .. } = register;
+        let taken = format!("{name} is registered already");
+        if !station.membership.join(Member { name, host, pid, last_heard: now, broken_since: None }) {
+            return Err(ApiError::new(ErrorCode::BadInput, taken));
+        }
+        station.directives.insert(rank, directives);
+        Ok(Session { job: id, generation, rank })
+    }
+
+    pub(super) async fn worker_says(&mut self, session: &Session, message: WorkerMessage) -> Result<(), ApiError> {
+        let Session { job: id, generation, rank } = session;
+        let now = self.clock.now();
+        if message.generation != *generation {
+            return Err(stale(id, message.generation));
+        }
+        let Some(station) = self.station(id, *generation) else { return Err(stale(id, *generation)) };
+        let name = placement::worker_name(*rank);
+        if let Some(member) = station.membership.members.iter_mut().find(|m| m.name == name) {
+            member.last_heard = now;
+        }
+        let Some(message) = message.message else { return Ok(()) };
+        if matches!(message, Message::Finished(_) | Message::Stopped(_)) {
+            station.done.insert(*rank);
+        }
+        match message {
+            Message::Heartbeat(_) => {}
+            Message::Register(_) => {
+                return Err(ApiError::new(ErrorCode::BadInput, "a worker registers once, with its first message"));
+            }
+            Message::Ready(ready) => return self.ready(session, ready).await,
+            Message::Failed(failed) => {
+                let kind = match failed.kind() {
+                    accord_proto::job::FailureKind::BadInput => FailureKind::BadInput,
+                    accord_proto::job::FailureKind::Training => FailureKind::Training,
+                    accord_proto::job::FailureKind::WorkerLost => FailureKind::WorkerLost,
+                    accord_proto::job::FailureKind::Internal | accord_proto::job::FailureKind::Unspecified => {
+                        FailureKind::Internal
+                    }
+                };
+                self.fail(id, *generation, kind, failed.reason).await;
+            }
+            Message::Log(lines) => {
+                if let Some(log) = station.logs.get(rank) {
+                    lines.lines.iter().for_each(|line| log.append(line));
+                }
+            }
+            // what every rank says alike is heard from rank 0
+            Message::Notice(text) if *rank == 0 => self.tell(id, Seen::Notice(bounded(text))),
+            Message::Step(step) if *rank == 0 => {
+                self.see(id, |entry| entry.progress = Some(step));
+                self.tell(id, Seen::Step(step));
+            }
+            Message::Epoch(epoch) if *rank == 0 => {
+                self.write(session, scribe::Entry::Epoch(epoch.clone())).await;
+                // step reports are throttled: an epoch's end is exact
+                self.see(id, |entry| {
+                    if let Some(progress) = &mut entry.progress {
+                        (progress.epoch, progress.step, progress.losses) = (epoch.epoch, epoch.step, epoch.losses);
+                    }
+                });
+                self.tell(id, Seen::Epoch(epoch));
+            }
+            Message::Eval(eval) if *rank == 0 => {
+                self.write(session, scribe::Entry::Eval(eval.clone())).await;
+                self.see(id, |entry| entry.validation = Some(eval.clone()));
+                self.tell(id, Seen::Eval(eval));
+            }
+            Message::SnapshotTaken(taken) if *rank == 0 => {
+                let event = metrics::Event::Checkpoint { step: taken.step, generation: *generation };
+                self.write(session, scribe::Entry::Event(event)).await;
+            }
+            Message::Notice(_)
+            | Message::Step(_)
+            | Message::Epoch(_)
+            | Message::Eval(_)
+            | Message::SnapshotTaken(_) => {}
+            Message::ShardWritten(shard) => {
+                self.write(session, scribe::Entry::Shard { rank: *rank, shard }).await;
+            }
+            Message::ShardFailed(failed) => {
+                let (step, reason) = (failed.step, bounded(failed.reason));
+                self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
+                let event = metrics::Event::CheckpointFailed { step, generation: *generation, reason };
+                self.write(session, scribe::Entry::Event(event)).await;
+            }
+            Message::Finished(report) => {
+                self.write(session, scribe::Entry::Finished { rank: *rank, report }).await;
+            }
+            Message::Stopped(_) => self.write(session, scribe::Entry::Stopped { rank: *rank }).await,
+        }
+        Ok(())
+    }
+
+    async fn ready(&mut self, session: &Session, ready: wire::Ready) -> Result<(), ApiError> {
+        let Session { job: id, generation, rank } = session;
+        if *rank == 0 {
+            let dataset = scribe::Entry::Dataset { json: ready.dataset_json, digest: ready.data_digest };
+            self.write(session, dataset).await;
+        }
+        let Some(station) = self.station(id, *generation) else { return Ok(()) };
+        station.ready.insert(*rank);
+        if station.ready.len() == station.membership.world as usize {
+            self.happen(id, Event::Ready { generation: *generation }).await;
+        }
+        Ok(())
+    }
+
+    /// To the scribe; when it takes nothing more, the job cannot keep its promises.
+    async fn write(&mut self, session: &Session, entry: scribe::Entry) {
+        let Session { job: id, generation, .. } = session;
+        if self.station(id, *generation).is_some_and(|s| !s.scribe.tell(entry)) {
+            let text = "the run directory cannot be written fast enough: its disk is stuck or full".into();
+            self.fail(id, *generation, FailureKind::Internal, text).await;
+        }
+    }
+
+    pub(super) async fn recorded(&mut self, id: &JobId, generation: u64, record: Record) {
+        if self.live(id, generation).is_none() {
+            return;
+        }
+        match record {
+            Record::Committed { step } => tracing::info!(job = %id, generation, step, "checkpoint committed"),
+            Record::NotCommitted { step, reason } => {
+                self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
+            }
+            Record::Finished { test } => {
+                self.see(id, |entry| entry.test = Some((*test).clone()));
+                self.tell(id, Seen::Eval(*test));
+                self.happen(id, Event::Finished { generation }).await;
+            }
+            Record::Stopped => self.happen(id, Event::Stopped { generation }).await,
+            Record::Broken { reason } => self.fail(id, generation, FailureKind::Internal, reason).await,
+        }
+    }
+
+    /// The process's end, which comes soon after, explains more than the stream's: it has until `exit_report_ms`.
+    pub(super) fn session_closed(&mut self, session: &Session) {
+        let now = self.clock.now();
+        let Some(station) = self.station(&session.job, session.generation) else { return };
+        station.directives.remove(&session.rank);
+        if station.done.contains(&session.rank) {
+            return;
+        }
+        let name = placement::worker_name(session.rank);
+        if let Some(member) = station.membership.members.iter_mut().find(|m| m.name == name) {
+            member.broken_since = Some(now);
+        }
+    }
+
+    pub(super) async fn exited(&mut self, id: &JobId, generation: u64, exit: Exit) {
+        let Some(station) = self.station(id, generation) else { return };
+        let Some(rank) = placement::rank_of(&exit.worker) else { return };
+        if station.done.contains(&rank) {
+            return;
+        }
+        let text = format!("{} (pid {}) {}{}", exit.worker, exit.pid, exit.how, station.last_words(rank));
+        self.fail(id, generation, FailureKind::WorkerLost, text).await;
+    }
+
+    pub(super) async fn review_all(&mut self) {
+        let ids: Vec<JobId> = self.jobs.values().filter(|e| e.live.is_some()).map(|e| e.job.id.clone()).collect();
+        for id in ids {
+            self.review(&id).await;
+        }
+    }
+
+    /// Forms a generation that is complete; fails one that lost a worker.
+    pub(super) async fn review(&mut self, id: &JobId) {
+        let now = self.clock.now();
+        let Some(live) = self.jobs.get(id).and_then(|e| e.live.as_ref()) else { return };
+        let Some(station) = &live.station else { return };
+        // a rank that said its last message need not be heard again
+        let mut membership = station.membership.clone();
+        membership.members.iter_mut().for_each(|member| {
+            if placement::rank_of(&member.name).is_some_and(|rank| station.done.contains(&rank)) {
+                (member.last_heard, member.broken_since) = (now, None);
+            }
+        });
+        let generation = live.generation;
+        match membership.review(now, &live.timeouts) {
+            Verdict::Wait(_) => {}
+            Verdict::Complete(reason) => {
+                tracing::info!(job = %id, generation, reason, "the generation is complete");
+                self.form(id, generation);
+            }
+            Verdict::Lost(why) => {
+                let text = why + &station.last_words(0);
+                self.fail(id, generation, FailureKind::WorkerLost, text).await;
+            }
+        }
+    }
+
+    fn form(&mut self, id: &JobId, generation: u64) {
+        let cores = self.options.cores;
+        let Some(entry) = self.jobs.get_mut(id) else { return };
+        let Entry { job, live: Some(live), .. } = entry else { return };
+        let (spec, timeouts) = (&live.spec, live.timeouts);
+        let Some(station) = live.station.as_mut() else { return };
+        station.membership.formed = true;
+        for (rank, directives) in &station.directives {
+            let resume = station.resume.as_ref();
+            let form = wire::Form {
+                rank: *rank,
+                world: job.world,
+                job_toml: job.job_toml.clone(),
+                job_root: job.job_root.display().to_string(),
+                run_dir: job.run_dir.display().to_string(),
+                threads: placement::threads(spec.cluster.threads_per_worker, cores, job.world),
+                heartbeat_ms: timeouts.heartbeat_ms,
+                resume: resume.map(|r| wire::Resume { step: r.step, data_digest: r.data_digest.clone() }),
+            };
+            let directive = Directive { generation, directive: Some(directive::Directive::Form(form)) };
+            if directives.try_send(directive).is_err() {
+                tracing::warn!(job = %id, rank, "a worker takes no directive; its silence will tell");
+            }
+        }
+        let queue = self.queue_reason();
+        if let Ok(entry) = self.entry(id) {
+            entry.tell_status(&queue);
+        }
+    }
+
+    fn tell(&self, id: &JobId, event: Seen) {
+        if let Ok(entry) = self.entry(id) {
+            entry.tell(event);
+        }
+    }
+
+    fn see(&mut self, id: &JobId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.jobs.get_mut(id) {
+            change(entry);
+        }
+    }
+}
+
+fn stale(id: &JobId, generation: u64) -> ApiError {
+    ApiError::new(ErrorCode::StaleGeneration, format!("generation {generation} of job {id} is not the live one"))
+}
+
+/// Compares without telling by its time how much was right.
+fn same_secret(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (x, y)| differs | (x ^ y)) == 0
+}
+
+pub(super) fn bounded(mut text: String) -> String {
+    if text.len() > MAX_REASON_BYTES {
+        let mut end = MAX_REASON_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}

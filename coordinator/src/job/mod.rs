@@ -1,0 +1,178 @@
+//! JOB STATE MACHINE (pure): what a job is, which phase it is in, and what each event makes of it.
+//! `now` comes in as an argument; effects go out as data. No clock, no task, no network, no disk here.
+#![deny(clippy::disallowed_methods, clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
+
+mod transition;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Milliseconds since 1970.
+pub type UnixMs = u64;
+
+/// `<job name>-<digest of the submission id>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub String);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything about a job that outlives the coordinator's process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub name: String,
+    /// Made by the client: a repeated submission is recognised by it.
+    pub submission_id: String,
+    /// The whole job file, every default and override in it.
+    pub job_toml: String,
+    /// Folder that `data.path` is relative to.
+    pub job_root: PathBuf,
+    pub run_dir: PathBuf,
+    /// What its workers prove themselves with.
+    pub token: String,
+    pub priority: i32,
+    /// Workers of a generation.
+    pub world: u32,
+    pub submitted_at: UnixMs,
+    pub phase: Phase,
+    /// When the phase was entered.
+    pub since: UnixMs,
+    /// The newest generation ever started; 0 before the first.
+    pub generation: u64,
+    /// A suspension was asked for; the workers are saving their state.
+    pub stopping: bool,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "name")]
+pub enum Phase {
+    /// Waits for room.
+    Queued,
+    /// Workers are launched, register and load data.
+    Starting {
+        generation: u64,
+    },
+    Running {
+        generation: u64,
+    },
+    Succeeded,
+    Failed {
+        failure: Failure,
+    },
+    Cancelled,
+    /// Checkpointed and put aside.
+    Suspended,
+}
+
+impl Phase {
+    /// The word a person reads.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Queued => "queued",
+            Phase::Starting { .. } => "starting",
+            Phase::Running { .. } => "running",
+            Phase::Succeeded => "succeeded",
+            Phase::Failed { .. } => "failed",
+            Phase::Cancelled => "cancelled",
+            Phase::Suspended => "suspended",
+        }
+    }
+
+    /// Nothing more happens by itself.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Phase::Queued | Phase::Starting { .. } | Phase::Running { .. } => false,
+            Phase::Succeeded | Phase::Failed { .. } | Phase::Cancelled | Phase::Suspended => true,
+        }
+    }
+
+    /// The generation whose workers hold resources now.
+    pub fn live_generation(&self) -> Option<u64> {
+        match self {
+            Phase::Starting { generation } | Phase::Running { generation } => Some(*generation),
+            Phase::Queued | Phase::Succeeded | Phase::Failed { .. } | Phase::Cancelled | Phase::Suspended => None,
+        }
+    }
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// In words, with the values.
+    pub text: String,
+}
+
+/// What a program may branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The job file or its data cannot be used.
+    BadInput,
+    /// Training itself went wrong.
+    Training,
+    /// A worker died, fell silent or never came.
+    WorkerLost,
+    /// The control plane could not do its part.
+    Internal,
+}
+
+/// What happens to a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// There is room for its workers.
+    Placed,
+    /// Every worker of the generation loaded its data and stands.
+    Ready {
+        generation: u64,
+    },
+    /// Training is over and its result is recorded.
+    Finished {
+        generation: u64,
+    },
+    /// The workers saved their state and ended.
+    Stopped {
+        generation: u64,
+    },
+    /// The generation cannot go on.
+    GenerationFailed {
+        generation: u64,
+        failure: Failure,
+    },
+    SuspendAsked,
+    CancelAsked,
+    /// A new coordinator process took the job over; the old one's workers are gone.
+    CoordinatorRestarted,
+}
+
+/// What must be done after a transition is persisted. Each is idempotent by (job, generation).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Open the run directory and start the workers.
+    Launch { generation: u64 },
+    /// Ask the workers to save and end.
+    CheckpointAndStop { generation: u64 },
+    /// Tell the workers to end at once, then see to it.
+    Abort { generation: u64, why: String },
+    /// The workers are done: see to it that they are gone.
+    Release { generation: u64 },
+}
+
+/// An event that the phase does not allow; the job is unchanged.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Illegal {
+    #[error("the event is of generation {event}, the job is at generation {live}")]
+    StaleGeneration { event: u64, live: u64 },
+    #[error("job {job} is {phase}")]
+    WrongPhase { job: JobId, phase: &'static str },
+}
+
+#[cfg(test)]
+mod tests;

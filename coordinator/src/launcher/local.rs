@@ -1,0 +1,214 @@
+//! Workers as child processes of the coordinator. They die with it: a worker whose stdin closes ends itself.
+
+use super::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker, Launcher};
+use crate::job::JobId;
+use crate::log_store::RankLog;
+use futures::future::BoxFuture;
+use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a worker process is told about its memory and threads, unless the user's environment says otherwise.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    // glibc gives every block of 128 kB and more back to the kernel when it is freed. A training step frees and
+    // allocates the same large buffers again and again, and each fresh one costs a page fault every 4 kB. With these
+    // they stay with the process and are used again.
+    ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
+    ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
+    ("MALLOC_TOP_PAD_", "67108864"),
+    // The trainer's thread would get an arena of its own, whose heaps hold blocks up to 64 MB; larger ones would be
+    // mapped afresh each time, whatever the thresholds say (200 MB blocks: 50 times fewer faults with one arena).
+    ("MALLOC_ARENA_MAX", "1"),
+    // libtorch's OpenMP threads would spin between its operators and take the cores from our own kernels.
+    ("OMP_WAIT_POLICY", "passive"),
+];
+
+/// One task per child process; a watch channel tells it to end.
+type Children = HashMap<(JobId, u64), (watch::Sender<Option<Duration>>, Vec<JoinHandle<()>>)>;
+
+pub struct LocalLauncher {
+    binary: PathBuf,
+    children: Arc<Mutex<Children>>,
+}
+
+/// The `worker` beside the coordinator's own executable, or the one named.
+///
+/// # Errors
+/// When there is none.
+pub fn find_worker_binary(named: Option<&Path>) -> Result<PathBuf, LaunchError> {
+    let binary = match named {
+        Some(path) => path.to_path_buf(),
+        None => std::env::current_exe().map(|exe| exe.with_file_name("worker")).unwrap_or_else(|_| "worker".into()),
+    };
+    if binary.is_file() { Ok(binary) } else { Err(LaunchError::NoBinary(binary.display().to_string())) }
+}
+
+impl LocalLauncher {
+    pub fn new(binary: PathBuf) -> LocalLauncher {
+        LocalLauncher { binary, children: Arc::default() }
+    }
+
+    fn children(&self) -> MutexGuard<'_, Children> {
+        // a lock poisoned between two map operations guards a whole map
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, request: &LaunchRequest, worker: &LaunchWorker) -> Result<Child, LaunchError> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["--coordinator", &format!("http://{}", request.coordinator)])
+            .args(["--job", &request.job.0])
+            .args(["--generation", &request.generation.to_string()])
+            .args(["--name", &worker.name])
+            // not an argument: arguments are visible to every user of the machine
+            .env("ACCORD_WORKER_TOKEN", &request.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // a group of its own: the terminal's Ctrl-C is the coordinator's to act on
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, value) in ENVIRONMENT {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
+        }
+        let binary = self.binary.display().to_string();
+        command.spawn().map_err(|source| LaunchError::Spawn { binary, source })
+    }
+}
+
+impl Launcher for LocalLauncher {
+    fn launch(&self, request: LaunchRequest) -> BoxFuture<'_, Result<(), LaunchError>> {
+        Box::pin(async move {
+            let key = (request.job.clone(), request.generation);
+            if self.children().contains_key(&key) {
+                return Ok(());
+            }
+            let (end, told) = watch::channel(None);
+            let mut tasks = Vec::new();
+            for worker in &request.workers {
+                // an early return drops `end`: the children spawned so far are killed
+                let child = self.spawn(&request, worker)?;
+                let exited = Arc::clone(&request.exited);
+                tasks.push(tokio::spawn(look_after(
+                    child,
+                    worker.name.clone(),
+                    worker.log.clone(),
+                    told.clone(),
+                    exited,
+                )));
+            }
+            self.children().insert(key, (end, tasks));
+            Ok(())
+        })
+    }
+
+    fn release(&self, job: &JobId, generation: u64, grace: Duration) {
+        if let Some((end, tasks)) = self.children().remove(&(job.clone(), generation)) {
+            tokio::spawn(async move {
+                end.send_replace(Some(grace));
+                futures::future::join_all(tasks).await;
+            });
+        }
+    }
+
+    fn shut_down(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        let all: Vec<_> = self.children().drain().map(|(_, child)| child).collect();
+        Box::pin(async move {
+            for (end, tasks) in all {
+                end.send_replace(Some(grace));
+                futures::future::join_all(tasks).await;
+            }
+        })
+    }
+}
+
+/// Owns one child: keeps what it prints, waits for its end, ends it when told to or when nobody is left to tell.
+async fn look_after(
+    mut child: Child,
+    worker: String,
+    log: RankLog,
+    mut told: watch::Receiver<Option<Duration>>,
+    exited: ExitSink,
+) {
+    let pid = child.id().unwrap_or(0);
+    let pipes = [
+        child.stdout.take().map(|pipe| tokio::spawn(keep_lines(pipe, log.clone()))),
+        child.stderr.take().map(|pipe| tokio::spawn(keep_lines(pipe, log))),
+    ];
+    // its closing is the worker's sign that the coordinator is gone
+    let stdin = child.stdin.take();
+    let grace = tokio::select! {
+        _ = child.wait() => None,
+        grace = told.wait_for(Option::is_some) => Some(grace.ok().and_then(|g| *g).unwrap_or_default()),
+    };
+    if let Some(grace) = grace
+        && tokio::time::timeout(grace, child.wait()).await.is_err()
+    {
+        // the polite way ends a worker that only waits; the kill ends any
+        drop(stdin);
+        if tokio::time::timeout(Duration::from_millis(200), child.wait()).await.is_err()
+            && let Err(error) = child.start_kill()
+        {
+            tracing::warn!(worker, pid, %error, "cannot kill the worker");
+        }
+    }
+    let how = match child.wait().await {
+        Ok(status) => describe(status),
+        Err(error) => format!("cannot be waited for: {error}"),
+    };
+    // the pipes end with the process, unless a grandchild holds them
+    for pipe in pipes.into_iter().flatten() {
+        let _ = tokio::time::timeout(Duration::from_millis(500), pipe).await;
+    }
+    exited(Exit { worker, pid, how }).await;
+}
+
+async fn keep_lines(pipe: impl AsyncRead + Unpin, log: RankLog) {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => log.append(String::from_utf8_lossy(&line).trim_end()),
+        }
+    }
+}
+
+/// How a process ended, in words.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(9)) => "was killed by signal 9 (SIGKILL; the kernel does this when memory runs out)".into(),
+        (None, Some(signal)) => match signal_name(signal) {
+            Some(name) => format!("was killed by signal {signal} ({name})"),
+            None => format!("was killed by signal {signal}"),
+        },
+        (None, None) => format!("ended: {status}"),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGILL => "SIGILL",
+        libc::SIGINT => "SIGINT",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGTERM => "SIGTERM",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! The `coordinator` command. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    accord_coordinator::cli::main()
+}

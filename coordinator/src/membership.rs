@@ -1,0 +1,180 @@
+//! MEMBERSHIP (pure): who is in a generation, when it is complete, and who counts as lost, each with a reason in words.
+//! Takes `now`; keeps no clock.
+#![deny(clippy::disallowed_methods, clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
+
+use crate::job::UnixMs;
+use accord_spec::Recovery;
+
+/// Every time-out of a generation, derived from `recovery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// How often a worker says that it lives.
+    pub heartbeat_ms: u64,
+    /// A worker silent for this long is lost.
+    pub silent_ms: u64,
+    /// After a stream broke: how long the launcher has to say how the process ended, which explains more.
+    pub exit_report_ms: u64,
+    /// From launch until every worker has registered.
+    pub register_ms: u64,
+    /// From the request to save and end until it is done: a step and a checkpoint.
+    pub stop_ms: u64,
+    /// How long a worker has to end by itself before it is killed.
+    pub grace_ms: u64,
+}
+
+impl Timeouts {
+    pub fn of(recovery: &Recovery) -> Timeouts {
+        let detect = recovery.detect_within_ms;
+        Timeouts {
+            heartbeat_ms: (detect / 10).max(10),
+            silent_ms: detect,
+            exit_report_ms: (detect / 5).clamp(100, 1000),
+            register_ms: recovery.replace_within_ms.max(detect),
+            stop_ms: (detect * 12).max(60_000),
+            grace_ms: detect,
+        }
+    }
+}
+
+/// One registered worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub name: String,
+    pub host: String,
+    pub pid: u32,
+    pub last_heard: UnixMs,
+    /// Its stream broke.
+    pub broken_since: Option<UnixMs>,
+}
+
+/// The workers of one generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Membership {
+    pub world: u32,
+    pub launched_at: UnixMs,
+    pub members: Vec<Member>,
+    /// The members were told to form.
+    pub formed: bool,
+    /// They were asked to save and end.
+    pub stopping_since: Option<UnixMs>,
+}
+
+/// What to do about a generation now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing; why.
+    Wait(String),
+    /// Everyone is here: form.
+    Complete(String),
+    /// The generation cannot go on; why.
+    Lost(String),
+}
+
+impl Membership {
+    pub fn new(world: u32, launched_at: UnixMs) -> Membership {
+        Membership { world, launched_at, members: Vec::new(), formed: false, stopping_since: None }
+    }
+
+    /// Takes a worker in. `false`: one of that name is here already, or the generation is full.
+    pub fn join(&mut self, member: Member) -> bool {
+        if self.members.iter().any(|m| m.name == member.name) || self.members.len() >= self.world as usize {
+            return false;
+        }
+        self.members.push(member);
+        true
+    }
+
+    /// What is to be done now.
+    pub fn review(&self, now: UnixMs, timeouts: &Timeouts) -> Verdict {
+        for member in &self.members {
+            if member.broken_since.is_some_and(|since| now.saturating_sub(since) >= timeouts.exit_report_ms) {
+                return Verdict::Lost(format!("the connection to {} (pid {}) broke", member.name, member.pid));
+            }
+            let silent = now.saturating_sub(member.last_heard);
+            if silent >= timeouts.silent_ms {
+                let seconds = silent as f64 / 1000.0;
+                return Verdict::Lost(format!("{} (pid {}) was silent for {seconds:.1} s", member.name, member.pid));
+            }
+        }
+        if let Some(since) = self.stopping_since
+            && now.saturating_sub(since) >= timeouts.stop_ms
+        {
+            return Verdict::Lost(format!("the state was not saved within {} s", timeouts.stop_ms / 1000));
+        }
+        if self.formed {
+            return Verdict::Wait(format!("{} of {} workers train", self.members.len(), self.world));
+        }
+        let here = format!("{} of {} workers registered", self.members.len(), self.world);
+        if self.members.len() >= self.world as usize {
+            return Verdict::Complete(here);
+        }
+        if now.saturating_sub(self.launched_at) >= timeouts.register_ms {
+            return Verdict::Lost(format!("{here} within {} s", timeouts.register_ms / 1000));
+        }
+        Verdict::Wait(here)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, last_heard: UnixMs) -> Member {
+        Member { name: name.into(), host: "localhost".into(), pid: 7, last_heard, broken_since: None }
+    }
+
+    fn timeouts() -> Timeouts {
+        Timeouts::of(&Recovery::default())
+    }
+
+    #[test]
+    fn a_generation_is_complete_when_every_worker_registered() {
+        let mut two = Membership::new(2, 1000);
+        assert!(two.join(member("worker-0", 1100)));
+        assert_eq!(two.review(1200, &timeouts()), Verdict::Wait("1 of 2 workers registered".into()));
+        assert!(two.join(member("worker-1", 1200)));
+        assert_eq!(two.review(1200, &timeouts()), Verdict::Complete("2 of 2 workers registered".into()));
+    }
+
+    #[test]
+    fn a_name_joins_once_and_a_full_generation_takes_nobody() {
+        let mut one = Membership::new(1, 0);
+        assert!(one.join(member("worker-0", 0)));
+        assert!(!one.join(member("worker-0", 0)));
+        assert!(!one.join(member("worker-1", 0)));
+    }
+
+    #[test]
+    fn workers_that_never_come_are_lost_at_the_deadline() {
+        let none = Membership::new(1, 1000);
+        assert!(matches!(none.review(30_999, &timeouts()), Verdict::Wait(_)));
+        assert_eq!(none.review(31_000, &timeouts()), Verdict::Lost("0 of 1 workers registered within 30 s".into()));
+    }
+
+    #[test]
+    fn a_silent_worker_is_lost_after_detect_within() {
+        let mut one = Membership::new(1, 0);
+        one.join(member("worker-0", 1000));
+        one.formed = true;
+        assert!(matches!(one.review(5999, &timeouts()), Verdict::Wait(_)));
+        assert_eq!(one.review(6000, &timeouts()), Verdict::Lost("worker-0 (pid 7) was silent for 5.0 s".into()));
+    }
+
+    #[test]
+    fn a_broken_stream_waits_for_the_exit_report_but_not_for_long() {
+        let mut one = Membership::new(1, 0);
+        one.join(Member { broken_since: Some(2000), ..member("worker-0", 2000) });
+        one.formed = true;
+        assert!(matches!(one.review(2999, &timeouts()), Verdict::Wait(_)));
+        assert!(matches!(one.review(3000, &timeouts()), Verdict::Lost(_)));
+    }
+
+    #[test]
+    fn saving_has_a_deadline() {
+        let mut one = Membership::new(1, 0);
+        one.join(member("worker-0", 100_000));
+        one.formed = true;
+        one.stopping_since = Some(40_000);
+        assert_eq!(one.review(100_000, &timeouts()), Verdict::Lost("the state was not saved within 60 s".into()));
+    }
+}

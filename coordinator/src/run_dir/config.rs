@@ -1,0 +1,84 @@
+//! What of a job file affects training: two runs may share a directory only where this is equal. Names, paths, places
+//! and how often to save are left out; what data is trained on is compared by its digest instead of its path.
+
+use accord_spec::JobSpec;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Dotted key -> value of everything that affects training.
+fn training_keys(spec: &JobSpec) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    let whole = serde_json::to_value(spec).unwrap_or(Value::Null);
+    for section in ["job", "data", "model", "loss", "optim", "eval"] {
+        flatten(section, &whole[section], &mut keys);
+    }
+    keys.retain(|key, _| !matches!(key.as_str(), "job.name" | "job.priority" | "data.path"));
+    keys
+}
+
+fn flatten(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                flatten(&format!("{prefix}.{name}"), inner, keys);
+            }
+        }
+        Value::Null => {}
+        leaf => {
+            keys.insert(prefix.into(), leaf.to_string());
+        }
+    }
+}
+
+/// `optim.lr 0.001 -> 0.01` for each key that differs.
+pub fn differences(old: &JobSpec, new: &JobSpec) -> Vec<String> {
+    let (old, new) = (training_keys(old), training_keys(new));
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let shown = |value: Option<&String>| value.map_or("unset", String::as_str).to_string();
+    names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name))
+        .map(|name| format!("{name} {} -> {}", shown(old.get(name)), shown(new.get(name))))
+        .collect()
+}
+
+/// BLAKE3 (hex) of everything that affects training.
+pub fn digest(spec: &JobSpec) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (key, value) in training_keys(spec) {
+        hasher.update(format!("{key} = {value}\n").as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(sets: &[&str]) -> JobSpec {
+        let text = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n";
+        let sets: Vec<_> = sets.iter().map(|s| s.parse().unwrap()).collect();
+        accord_spec::parse(text, &sets).unwrap()
+    }
+
+    #[test]
+    fn what_affects_training_is_named() {
+        let differs = differences(&spec(&[]), &spec(&["optim.lr=0.01", "job.seed=7"]));
+        assert_eq!(differs, ["job.seed 2023 -> 7", "optim.lr 0.001 -> 0.01"]);
+        assert_ne!(digest(&spec(&[])), digest(&spec(&["optim.lr=0.01"])));
+    }
+
+    #[test]
+    fn names_places_and_saving_may_change() {
+        let moved = spec(&["job.name=b", "data.path=elsewhere", "checkpoint.every_steps=7", "cluster.device=cpu"]);
+        assert!(differences(&spec(&[]), &moved).is_empty());
+        assert_eq!(digest(&spec(&[])), digest(&moved));
+    }
+
+    #[test]
+    fn a_resolved_job_file_parses_to_the_same_job() {
+        let before = spec(&["data.text={ user_profile = \"u.npy\" }", "data.min_rating=3.5", "loss.reg_weight=1e-8"]);
+        let text = toml::to_string(&before).unwrap();
+        assert_eq!(accord_spec::parse(&text, &[]).unwrap(), before);
+    }
+}

@@ -1,0 +1,138 @@
+//! The run directory: the stable interface between a run and whoever looks at it. Knows its files, who may write them
+//! and what must match when a run goes on. The coordinator writes everything but checkpoint shards and `export/`.
+//!
+//! # Layout
+//! * [`open`]: takes the directory for one generation and finds where to resume.
+//! * [`metrics`]: the lines of `metrics.jsonl`, and cutting them back to a checkpoint.
+//! * [`scribe`]: the one thread that writes while a generation lives.
+//! * [`summary`]: what `summary.json` says.
+//! * [`config`]: what of a job file affects training.
+
+pub mod config;
+pub mod metrics;
+pub mod open;
+pub mod scribe;
+pub mod summary;
+
+use accord_spec::JobSpec;
+use std::io;
+use std::path::{Path, PathBuf};
+use summary::Summary;
+
+pub const JOB_FILE: &str = "job.toml";
+/// One line: the folder that `data.path` is relative to.
+pub const JOB_ROOT_FILE: &str = "job_root.txt";
+pub const DATASET_FILE: &str = "dataset.json";
+pub const METRICS_FILE: &str = "metrics.jsonl";
+pub const SUMMARY_FILE: &str = "summary.json";
+const FOLDERS: [&str; 2] = ["export", "logs"];
+
+/// Why a run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0} holds other files and is no run directory: give another --run-dir")]
+    Foreign(PathBuf),
+    #[error("{dir} holds a run of another job ({}): give another --run-dir, or start over with --fresh", differences.join(", "))]
+    Differs { dir: PathBuf, differences: Vec<String> },
+    #[error("{0} is in use by another run: wait for it, or give another --run-dir")]
+    Busy(PathBuf),
+    #[error("{path}: {message}")]
+    Unreadable { path: PathBuf, message: String },
+    #[error(transparent)]
+    Checkpoint(#[from] accord_data::checkpoint::CheckpointError),
+}
+
+impl RunDirError {
+    /// Whether the user gave something unusable, rather than the machine failing.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            RunDirError::Foreign(_) | RunDirError::Differs { .. } | RunDirError::Unreadable { .. } => true,
+            RunDirError::Io { .. } | RunDirError::Busy(_) | RunDirError::Checkpoint(_) => false,
+        }
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
+    let path = path.to_path_buf();
+    move |source| RunDirError::Io { path, source }
+}
+
+/// What lies at a path that is to become a run directory.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing, or an empty folder.
+    Empty,
+    /// A run that may go on.
+    Started(Box<JobSpec>),
+    /// A run that is over.
+    Finished(Box<JobSpec>, Box<Summary>),
+}
+
+/// Looks at a directory without changing it.
+///
+/// # Errors
+/// [`RunDirError::Foreign`] when it holds something else, or when its files cannot be read.
+pub fn inspect(dir: &Path) -> Result<State, RunDirError> {
+    let mut entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Empty),
+        Err(error) => return Err(io_error(dir)(error)),
+    };
+    let job_file = dir.join(JOB_FILE);
+    if !job_file.is_file() || !dir.join(JOB_ROOT_FILE).is_file() {
+        return if entries.next().is_none() { Ok(State::Empty) } else { Err(RunDirError::Foreign(dir.into())) };
+    }
+    let text = std::fs::read_to_string(&job_file).map_err(io_error(&job_file))?;
+    let spec = accord_spec::parse(&text, &[])
+        .map_err(|e| RunDirError::Unreadable { path: job_file, message: e.to_string() })?;
+    let summary_file = dir.join(SUMMARY_FILE);
+    if !summary_file.is_file() {
+        return Ok(State::Started(Box::new(spec)));
+    }
+    let text = std::fs::read_to_string(&summary_file).map_err(io_error(&summary_file))?;
+    let summary = serde_json::from_str(&text)
+        .map_err(|e| RunDirError::Unreadable { path: summary_file, message: e.to_string() })?;
+    Ok(State::Finished(Box::new(spec), Box::new(summary)))
+}
+
+/// Removes a run from its directory: the files a run writes, nothing else.
+///
+/// # Errors
+/// When the directory is no run directory, is in use, or something cannot be removed.
+pub fn clear(dir: &Path) -> Result<(), RunDirError> {
+    let spec = match inspect(dir)? {
+        State::Empty => return Ok(()),
+        State::Started(spec) | State::Finished(spec, _) => spec,
+    };
+    let _lock = open::lock(dir)?;
+    let absent_is_fine = |result: io::Result<()>, path: &Path| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path)(error)),
+        _ => Ok(()),
+    };
+    for folder in FOLDERS.into_iter().chain([spec.checkpoint.uri.as_str()]) {
+        let path = dir.join(folder);
+        absent_is_fine(std::fs::remove_dir_all(&path), &path)?;
+    }
+    // the two files that make it a run directory go last: an interrupted clearing can be repeated
+    for file in [METRICS_FILE, SUMMARY_FILE, DATASET_FILE, JOB_FILE, JOB_ROOT_FILE] {
+        let path = dir.join(file);
+        absent_is_fine(std::fs::remove_file(&path), &path)?;
+    }
+    Ok(())
+}
+
+/// Writes a whole file so that a reader, or a crash, sees the old one or the new one.
+pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<(), RunDirError> {
+    use std::io::Write;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut file = std::fs::File::create(&temporary).map_err(io_error(&temporary))?;
+    file.write_all(contents).and_then(|()| file.sync_all()).map_err(io_error(&temporary))?;
+    std::fs::rename(&temporary, path).map_err(io_error(path))
+}
+
+#[cfg(test)]
+mod tests;

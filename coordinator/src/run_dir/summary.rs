@@ -1,0 +1,76 @@
+//! `summary.json`: how a run ended, for people and programs. Written once, when a run has succeeded.
+
+use super::{RunDirError, SUMMARY_FILE, write_whole};
+use accord_proto::job::{AtK, Eval};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The result of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub job: String,
+    pub model: String,
+    pub best_epoch: u64,
+    /// Best validation Recall at the largest k.
+    pub best_validation: f64,
+    /// Epochs and steps trained.
+    pub epochs: u64,
+    pub steps: u64,
+    /// Of the best epoch.
+    pub test: Metrics,
+    pub seconds: Seconds,
+    pub ranks: Vec<RankUse>,
+    /// BLAKE3 (hex) of the data, and of what affects training in the job file.
+    pub data_digest: String,
+    pub config_digest: String,
+    pub generation: u64,
+    pub world: u32,
+}
+
+/// Means over the users with held-out items, by cut-off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    pub users: u64,
+    pub recall: BTreeMap<u32, f64>,
+    pub ndcg: BTreeMap<u32, f64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Of every epoch, those before an interruption too.
+    pub training: f64,
+    /// By phase of a step, since the last resumption.
+    pub by_phase: BTreeMap<String, f64>,
+}
+
+/// What one worker used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankUse {
+    pub rank: u32,
+    pub peak_memory_bytes: u64,
+    pub bytes_sent: u64,
+}
+
+/// `5 -> 0.12, 10 -> 0.2` from the wire.
+pub fn by_cutoff(values: &[AtK]) -> BTreeMap<u32, f64> {
+    values.iter().map(|at| (at.k, at.value)).collect()
+}
+
+impl Metrics {
+    pub fn of(eval: &Eval) -> Metrics {
+        Metrics { users: eval.users, recall: by_cutoff(&eval.recall), ndcg: by_cutoff(&eval.ndcg) }
+    }
+}
+
+impl Summary {
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, run_dir: &Path) -> Result<(), RunDirError> {
+        let path = run_dir.join(SUMMARY_FILE);
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|e| RunDirError::Unreadable { path: path.clone(), message: e.to_string() })?;
+        text.push('\n');
+        write_whole(&path, text.as_bytes())
+    }
+}

@@ -1,0 +1,86 @@
+//! The worker API: one stream a worker. The first message registers; each later one goes to the control loop, whose
+//! refusal ends the stream.
+
+use crate::control_loop::{Handle, Session};
+use accord_proto::status::{ApiError, ErrorCode};
+use accord_proto::worker::workers_server;
+use accord_proto::worker::{Directive, WorkerMessage, worker_message::Message};
+use futures::Stream;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A peer that opens a stream and does not register is no worker.
+const REGISTER_WITHIN: Duration = Duration::from_secs(5);
+/// Directives waiting for a worker.
+const BACKLOG: usize = 16;
+
+pub(super) struct Workers {
+    handle: Handle,
+}
+
+impl Workers {
+    pub(super) fn new(handle: Handle) -> Workers {
+        Workers { handle }
+    }
+}
+
+#[tonic::async_trait]
+impl workers_server::Workers for Workers {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<Directive, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = tokio::time::timeout(REGISTER_WITHIN, messages.message()).await;
+        let first = first.map_err(|_| ApiError::new(ErrorCode::Deadline, "no registration came"))??;
+        let Some(WorkerMessage { generation, message: Some(Message::Register(register)) }) = first else {
+            return Err(ApiError::new(ErrorCode::BadInput, "a worker's first message registers it").into());
+        };
+        let (sender, directives) = mpsc::channel(BACKLOG);
+        let session = self.handle.register(generation, register, sender).await?;
+        let (refused, refusal) = mpsc::channel(1);
+        tokio::spawn(listen(self.handle.clone(), session, messages, refused));
+        let directives = ReceiverStream::new(directives).map(Ok);
+        // a refusal is the last the worker hears
+        let refusal = ReceiverStream::new(refusal).map(|error: ApiError| Err(Status::from(error)));
+        Ok(Response::new(Box::pin(until_refused(directives, refusal))))
+    }
+}
+
+/// Directives until they end, or until a refusal, which ends them.
+fn until_refused(
+    directives: impl Stream<Item = Result<Directive, Status>> + Send + Unpin + 'static,
+    refusal: impl Stream<Item = Result<Directive, Status>> + Send + Unpin + 'static,
+) -> impl Stream<Item = Result<Directive, Status>> + Send {
+    futures::stream::unfold(Some((directives, refusal)), |state| async move {
+        let (mut directives, mut refusal) = state?;
+        tokio::select! {
+            biased;
+            Some(refused) = refusal.next() => Some((refused, None)),
+            directive = directives.next() => directive.map(|d| (d, Some((directives, refusal)))),
+        }
+    })
+}
+
+async fn listen(
+    handle: Handle,
+    session: Session,
+    mut messages: Streaming<WorkerMessage>,
+    refused: mpsc::Sender<ApiError>,
+) {
+    // a broken stream and an ended one are the same to the job: the worker is gone
+    while let Ok(Some(message)) = messages.message().await {
+        if let Err(error) = handle.worker_says(session.clone(), message).await {
+            // the worker may be gone by now
+            let _ = refused.send(error).await;
+            break;
+        }
+    }
+    handle.session_closed(session).await;
+}
