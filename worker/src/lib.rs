@@ -1,1 +1,91 @@
-//! placeholder
+//! The worker process: one trainer, and the agent that speaks for it.
+//!
+//! # Layout
+//! * [`agent`]: the tokio side: registers with the coordinator, obeys its directives, reports.
+//! * [`trainer_thread`]: the one thread that owns the trainer; catches its panics.
+//! * [`observer`]: what the trainer says becomes messages; what it is told comes from the agent.
+//! * [`snapshots`]: writes checkpoint shards beside the training. [`export`]: the final embeddings.
+//!
+//! A worker decides nothing about its job and keeps nothing but what the run directory holds.
+
+pub mod agent;
+pub mod export;
+pub mod observer;
+pub mod snapshots;
+pub mod trainer_thread;
+
+use clap::Parser;
+use std::io::Read;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// One worker of one generation of a job; started by a coordinator
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "worker",
+    version,
+    after_help = "A coordinator starts workers; there is no use in starting one by hand."
+)]
+pub struct WorkerArgs {
+    /// Address of the coordinator
+    #[arg(long, value_name = "URL")]
+    pub coordinator: String,
+    /// Id of the job
+    #[arg(long)]
+    pub job: String,
+    /// Generation of the job this worker is for
+    #[arg(long)]
+    pub generation: u64,
+    /// This worker's name in the generation
+    #[arg(long)]
+    pub name: String,
+    /// The job's own secret; by environment, since arguments are visible to every user
+    #[arg(long, env = "ACCORD_WORKER_TOKEN", hide_env_values = true)]
+    pub token: String,
+}
+
+/// Runs the worker of this process's arguments. Exit codes: 0 it did what it was told, 1 something broke.
+pub fn main() -> ExitCode {
+    let args = WorkerArgs::parse();
+    let (log, lines) = agent::log::channel();
+    let filter = EnvFilter::try_from_env("ACCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // a second subscriber in one process (a test) is fine to refuse
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).try_init();
+    if let Err(error) = die_with_the_coordinator() {
+        tracing::warn!(%error, "this worker will not notice the coordinator's end by its stdin");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return broke(&error),
+    };
+    match runtime.block_on(agent::run(args, lines)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => broke(&error),
+    }
+}
+
+/// To stderr, which the launcher keeps: the stream may be what broke.
+fn broke(error: &dyn std::fmt::Display) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "worker: {error}");
+    ExitCode::FAILURE
+}
+
+/// The coordinator holds the other end of stdin and writes nothing: its end is the coordinator's. The thread is never
+/// joined; it ends with the process, or ends it.
+fn die_with_the_coordinator() -> std::io::Result<()> {
+    let watch = || {
+        let mut buffer = [0; 64];
+        loop {
+            match std::io::stdin().read(&mut buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        // whatever the trainer is doing: nobody is left to train for
+        std::process::exit(1)
+    };
+    std::thread::Builder::new().name("coordinator watch".into()).spawn(watch).map(drop)
+}

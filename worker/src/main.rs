@@ -1,0 +1,5 @@
+//! The `worker` command. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    accord_worker::main()
+}
