@@ -12,17 +12,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     tensors: HashMap<String, Tensor>,
     hyper: serde_json::Value,
     kind: Kind,
     model: ModelKind,
-    pub users: usize,
-    pub items: usize,
+    pub(crate) users: usize,
+    pub(crate) items: usize,
 }
 
 impl Fixture {
-    pub fn load(tag: &str, kind: Kind) -> Fixture {
+    pub(crate) fn load(tag: &str, kind: Kind) -> Fixture {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
         let precision = if kind == Kind::Double { "f64" } else { "f32" };
         let tensors = Tensor::read_npz(folder.join(format!("{tag}_{precision}.npz"))).unwrap().into_iter().collect();
@@ -37,31 +37,32 @@ impl Fixture {
         Fixture { tensors, hyper: about["hyper"].clone(), kind, model, users: count("users"), items: count("items") }
     }
 
-    pub fn get(&self, name: &str) -> &Tensor {
+    pub(crate) fn get(&self, name: &str) -> &Tensor {
         self.tensors.get(name).unwrap_or_else(|| panic!("the fixture has no {name}"))
     }
 
-    pub fn scalar(&self, name: &str) -> f64 {
+    pub(crate) fn scalar(&self, name: &str) -> f64 {
         self.get(name).to_kind(Kind::Double).double_value(&[])
     }
 
     /// A loss term as it enters the total; none where the fixture does not have it.
-    pub fn term(&self, step: &str, name: &str) -> Option<f64> {
+    pub(crate) fn term(&self, step: &str, name: &str) -> Option<f64> {
         let names = [format!("{step}.term.{name}"), format!("{step}.returned.{name}_loss")];
         names.iter().find(|n| self.tensors.contains_key(*n)).map(|n| self.scalar(n))
     }
 
     /// `prefix.name`, the two embedding tables as the engine's one.
-    pub fn table(&self, prefix: &str, name: &str) -> Tensor {
+    pub(crate) fn table(&self, prefix: &str, name: &str) -> Tensor {
         match name {
-            "embeds" => {
-                Tensor::cat(&[self.get(&format!("{prefix}.user_embeds")), self.get(&format!("{prefix}.item_embeds"))], 0)
-            }
+            "embeds" => Tensor::cat(
+                &[self.get(&format!("{prefix}.user_embeds")), self.get(&format!("{prefix}.item_embeds"))],
+                0,
+            ),
             name => self.get(&format!("{prefix}.{name}")).copy(),
         }
     }
 
-    pub fn ids(&self, name: &str) -> Vec<u32> {
+    pub(crate) fn ids(&self, name: &str) -> Vec<u32> {
         let ids = self.get(name).to_kind(Kind::Int64).contiguous().view([-1]);
         Vec::<i64>::try_from(ids).unwrap().into_iter().map(|i| i as u32).collect()
     }
@@ -72,23 +73,23 @@ impl Fixture {
         Interactions::from_pairs(self.users, self.items, &pairs).unwrap().0
     }
 
-    pub fn train(&self) -> Interactions {
+    pub(crate) fn train(&self) -> Interactions {
         self.interactions("trn")
     }
 
-    pub fn test(&self) -> Interactions {
+    pub(crate) fn test(&self) -> Interactions {
         self.interactions("tst")
     }
 
-    pub fn graph(&self) -> Arc<Graph> {
+    pub(crate) fn graph(&self) -> Arc<Graph> {
         Arc::new(Graph::new(&self.train()))
     }
 
-    pub fn batch(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    pub(crate) fn batch(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
         (self.ids("batch.user"), self.ids("batch.pos"), self.ids("batch.neg"))
     }
 
-    pub fn state(&self) -> ModelState {
+    pub(crate) fn state(&self) -> ModelState {
         let get = |name: &str| self.table("param0", name);
         let tower = |name: &str| {
             let [w1, b1, w2, b2] = tower_names(name).map(|n| get(&n));
@@ -104,24 +105,22 @@ impl Fixture {
         ModelState::new(weights, irllrec.then(|| tower("int_mlp_m")))
     }
 
-    pub fn texts(&self, device: Device) -> Option<Texts> {
+    pub(crate) fn texts(&self, device: Device) -> Option<Texts> {
         let table = |side: &str| {
             let rows = [self.get(&format!("in.usr{side}")), self.get(&format!("in.itm{side}"))];
             Tensor::cat(&rows, 0).to_kind(self.kind).to(device)
         };
-        (self.model != ModelKind::Lightgcn).then(|| Texts {
-            profile: table("prf"),
-            intent: (self.model == ModelKind::Irllrec).then(|| table("int")),
-        })
+        (self.model != ModelKind::Lightgcn)
+            .then(|| Texts { profile: table("prf"), intent: (self.model == ModelKind::Irllrec).then(|| table("int")) })
     }
 
     /// The factors 1 + e that the official code drew in this step.
-    pub fn noise(&self, step: &str, device: Device) -> Option<[Tensor; 2]> {
+    pub(crate) fn noise(&self, step: &str, device: Device) -> Option<[Tensor; 2]> {
         (self.model == ModelKind::Irllrec)
             .then(|| ["draw00", "draw01"].map(|draw| (self.get(&format!("{step}.{draw}.randn_like")) + 1.0).to(device)))
     }
 
-    pub fn config(&self) -> ModelConfig {
+    pub(crate) fn config(&self) -> ModelConfig {
         let number = |key: &str| self.hyper[key].as_f64();
         let default = Loss::default();
         let loss = Loss {

@@ -1,5 +1,6 @@
 //! Replays the golden fixtures of the official code: every loss term, forward tensor, gradient, both Adam steps, the
 //! teacher and the evaluation; libtorch kernels in f64 within 1e-10 relative, and every f32 kernel set within 1e-5.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
 mod fixture;
 
@@ -7,9 +8,9 @@ use accord_engine::batch::BatchRows;
 use accord_engine::eval;
 use accord_engine::graph::Graph;
 use accord_engine::intent_view;
-use accord_engine::kernels::{Adjacency, Kernels};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
+use accord_engine::kernels::{Adjacency, Kernels};
 use accord_engine::model::{Clock, StepInput};
 use accord_engine::propagate;
 use fixture::Fixture;
@@ -137,12 +138,19 @@ fn replay(tag: &str) {
             for (name, w) in state.weights.named() {
                 judge.tensor(&format!("{step}.param.{name}"), w, &fixture.table(&format!("{step}.param"), &name));
             }
-            for (name, w) in accord_engine::weights::tower_names("int_mlp_m").iter().zip(state.teacher.iter().flat_map(|t| t.tensors())) {
+            for (name, w) in accord_engine::weights::tower_names("int_mlp_m")
+                .iter()
+                .zip(state.teacher.iter().flat_map(|t| t.tensors()))
+            {
                 judge.tensor(&format!("{step}.param.{name}"), w, &fixture.table(&format!("{step}.param"), name));
             }
             if let (Some(teacher), Some(texts)) = (&state.teacher, &texts) {
                 let intent = texts.intent.as_ref().unwrap();
-                judge.tensor(&format!("{step}.teacher_out"), &kernels.tower(teacher, intent).z, fixture.get(&format!("{step}.teacher_out")));
+                judge.tensor(
+                    &format!("{step}.teacher_out"),
+                    &kernels.tower(teacher, intent).z,
+                    fixture.get(&format!("{step}.teacher_out")),
+                );
             }
         }
         evaluation(&fixture, kernels.as_ref(), &state.weights.embeds, config.layers, &mut judge);
@@ -177,7 +185,8 @@ fn forward(fixture: &Fixture, kernels: &dyn Kernels, device: Device, judge: &mut
         judge.tensor(&format!("fwd.iaa_layer{l}"), &view.g, fixture.get(&format!("fwd.iaa_layer{l}")));
     }
     let mean = intent_view::forward(kernels, &graph.layers[..layers], &all, [c_user, c_item]).g;
-    let wanted = (0..layers).map(|l| fixture.get(&format!("fwd.iaa_layer{l}")).shallow_clone()).reduce(|a, b| a + b).unwrap();
+    let wanted =
+        (0..layers).map(|l| fixture.get(&format!("fwd.iaa_layer{l}")).shallow_clone()).reduce(|a, b| a + b).unwrap();
     judge.tensor("mean intent view", &mean, &(wanted / layers as f64));
 }
 

@@ -49,7 +49,7 @@ pub struct Data {
     pub path: String,
     #[serde(default)]
     pub format: Format,
-    /// File names inside `path`; absent: the files of those default names, where they exist.
+    /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by these default names when the key is absent.
     #[serde(default)]
     pub text: Option<TextFiles>,
     /// Interactions rated below this are dropped (formats that carry ratings).
@@ -347,7 +347,7 @@ pub enum Halo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// A folder name inside the run directory, or a `file://` or `s3://` address.
+    /// A folder name inside the run directory.
     pub uri: String,
     pub every_steps: u64,
     /// How many of the newest are kept, beside the best.

@@ -16,3 +16,6 @@ pub use job::{
     Optim, Partition, PartitionStrategy, Recovery, Split, TeacherInit, TextFiles, TranslationPrecision,
 };
 pub use parse::{Override, SpecError, parse};
+
+#[cfg(test)]
+mod tests;

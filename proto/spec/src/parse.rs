@@ -124,9 +124,8 @@ fn explain(message: &str) -> (String, Option<String>) {
     if unknown && let Some((what, expected)) = message.split_once(", expected") {
         let names = quoted(expected);
         let given = quoted(what).pop().unwrap_or_default();
-        let nearest = names.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, &given).total_cmp(&strsim::jaro_winkler(b, &given))
-        });
+        let nearest =
+            names.iter().max_by(|a, b| strsim::jaro_winkler(a, &given).total_cmp(&strsim::jaro_winkler(b, &given)));
         let hint = match nearest {
             Some(n) if strsim::jaro_winkler(n, &given) > 0.75 => format!("did you mean `{n}`?"),
             Some(_) => format!("expected one of: {}", names.join(", ")),

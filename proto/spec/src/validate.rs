@@ -1,6 +1,6 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{JobSpec, ModelKind, Negatives, SpecError};
+use crate::{JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
 
 type Rule = Result<(), SpecError>;
 
@@ -9,7 +9,7 @@ pub(crate) fn validate(spec: &JobSpec) -> Rule {
     data(spec)?;
     model(spec)?;
     loss(spec)?;
-    loop_(spec)?;
+    training(spec)?;
     cluster(spec)?;
     storage(spec)
 }
@@ -22,7 +22,11 @@ fn job(spec: &JobSpec) -> Rule {
     let name = &spec.job.name;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure(
-        !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-'),
+        !name.is_empty()
+            && name.len() <= 63
+            && name.chars().all(plain)
+            && !name.starts_with('-')
+            && !name.ends_with('-'),
         "job.name",
         || format!("`{name}` is not a job name"),
         "use 1 to 63 lower-case letters, digits and inner dashes, such as amazon-irllrec",
@@ -53,6 +57,12 @@ fn data(spec: &JobSpec) -> Rule {
             )?;
         }
     }
+    ensure(
+        data.min_rating.is_none_or(f64::is_finite),
+        "data.min_rating",
+        || "is not a finite number".into(),
+        "give the lowest rating to keep, such as 4.0",
+    )?;
     let ratio = data.split_ratio;
     ensure(
         ratio.iter().all(|r| r.is_finite() && *r > 0.0),
@@ -75,7 +85,12 @@ fn model(spec: &JobSpec) -> Rule {
         || format!("{} is out of range", model.dim),
         "use 1 to 1024; the kernels are fastest at multiples of 32",
     )?;
-    ensure((1..=16).contains(&model.layers), "model.layers", || format!("{} is out of range", model.layers), "use 1 to 16")?;
+    ensure(
+        (1..=16).contains(&model.layers),
+        "model.layers",
+        || format!("{} is out of range", model.layers),
+        "use 1 to 16",
+    )?;
     ensure(
         (1..=4096).contains(&model.intents),
         "model.intents",
@@ -127,14 +142,22 @@ fn loss(spec: &JobSpec) -> Rule {
     for (field, temperature) in
         [("loss.kd_temperature", loss.kd_temperature), ("loss.kd_int_temperature", loss.kd_int_temperature)]
     {
-        // the kernels sum exp(cosine / temperature) without a shift, as the official code: it stays finite down to 1/80
+        // the kernels sum exp(cosine / temperature) without a shift, as the official code: e^50 leaves f32 room for
+        // 2^32 keys, and for the reciprocal of their sum
         ensure(
-            temperature.is_finite() && temperature >= 0.0125,
+            temperature.is_finite() && temperature >= 0.02,
             field,
             || format!("{temperature} is not a usable temperature"),
-            "use 0.0125 or more; the paper's code uses 0.2",
+            "use 0.02 or more; the paper's code uses 0.2",
         )?;
     }
+    // [d^2 / 2, d] third moments a thread: 34 MB at d = 256
+    ensure(
+        loss.translation_precision != TranslationPrecision::Moments || spec.model.dim <= 256,
+        "loss.translation_precision",
+        || format!("\"moments\" with model.dim = {}", spec.model.dim),
+        "the moment form costs d^3: use \"auto\" or \"bf16\" above 256",
+    )?;
     ensure(
         loss.negatives == Negatives::All,
         "loss.negatives",
@@ -143,7 +166,7 @@ fn loss(spec: &JobSpec) -> Rule {
     )
 }
 
-fn loop_(spec: &JobSpec) -> Rule {
+fn training(spec: &JobSpec) -> Rule {
     let (optim, eval) = (&spec.optim, &spec.eval);
     ensure(
         optim.lr.is_finite() && optim.lr > 0.0,
@@ -161,7 +184,9 @@ fn loop_(spec: &JobSpec) -> Rule {
     ensure(optim.patience >= 1, "optim.patience", || "0 would stop at once".into(), "use 1 or more")?;
     ensure(eval.every_epochs >= 1, "eval.every_epochs", || "0 would never evaluate".into(), "use 1 or more")?;
     ensure(
-        !eval.ks.is_empty() && eval.ks.windows(2).all(|w| w[0] < w[1]) && eval.ks.iter().all(|k| (1..=1000).contains(k)),
+        !eval.ks.is_empty()
+            && eval.ks.windows(2).all(|w| w[0] < w[1])
+            && eval.ks.iter().all(|k| (1..=1000).contains(k)),
         "eval.ks",
         || format!("{:?} is not an ascending list of cut-offs", eval.ks),
         "use ascending numbers from 1 to 1000, such as [5, 10, 20]",
@@ -193,7 +218,7 @@ fn cluster(spec: &JobSpec) -> Rule {
 fn storage(spec: &JobSpec) -> Rule {
     let (checkpoint, recovery) = (&spec.checkpoint, &spec.recovery);
     ensure(
-        stays_inside(&checkpoint.uri),
+        stays_inside(&checkpoint.uri) && !checkpoint.uri.contains("://"),
         "checkpoint.uri",
         || format!("`{}` is not a folder inside the run directory", checkpoint.uri),
         "use a relative folder name such as checkpoints; object stores are not written yet",

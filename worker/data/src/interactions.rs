@@ -16,12 +16,13 @@ impl Interactions {
     /// Sorts and deduplicates `(user, item)` pairs of any order; the second value counts the duplicates dropped.
     ///
     /// # Errors
-    /// An id that is not below `users` or `items`, or 2^32 pairs or more.
+    /// An id that is not below `users` or `items`, more than 2^31 - 1 pairs, or 2^32 - 1 nodes or more.
     pub fn from_pairs(users: usize, items: usize, pairs: &[(u32, u32)]) -> Result<(Interactions, u64), DataError> {
-        if users >= u32::MAX as usize || items >= u32::MAX as usize || pairs.len() >= u32::MAX as usize {
+        // nodes (users and items) and both directions of every pair are counted in u32
+        if users.saturating_add(items) >= u32::MAX as usize || pairs.len() > i32::MAX as usize {
             return Err(DataError::Unusable {
                 problem: format!("{users} users, {items} items, {} interactions", pairs.len()),
-                advice: "each must stay below 2^32 - 1".into(),
+                advice: "users and items together must stay below 2^32 - 1, interactions below 2^31".into(),
             });
         }
         let mut next = vec![0u32; users + 1];

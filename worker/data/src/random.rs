@@ -11,8 +11,6 @@ pub enum Stream {
     Negative,
     /// Noise on embeddings, by step, node and column.
     Noise,
-    /// Edges left out of a step.
-    Dropout,
     /// Initial weights.
     Init,
     /// Which interactions are held out.
@@ -34,11 +32,11 @@ const WEYL_1: u32 = 0xBB67_AE85;
 impl Philox {
     /// The key mixes seed and stream, so neighbouring seeds and streams share nothing.
     pub fn new(seed: u64, stream: Stream) -> Philox {
+        // part of what a seed means: a number is never changed or given again
         let stream_number = match stream {
             Stream::Permutation => 1,
             Stream::Negative => 2,
             Stream::Noise => 3,
-            Stream::Dropout => 4,
             Stream::Init => 5,
             Stream::Split => 6,
         };
@@ -124,13 +122,12 @@ mod tests {
 
     #[test]
     fn seeds_and_streams_are_apart() {
-        let streams =
-            [Stream::Permutation, Stream::Negative, Stream::Noise, Stream::Dropout, Stream::Init, Stream::Split];
+        let streams = [Stream::Permutation, Stream::Negative, Stream::Noise, Stream::Init, Stream::Split];
         let mut seen: Vec<_> =
             streams.iter().flat_map(|&s| (0..50).map(move |seed| Philox::new(seed, s).block(0, 0))).collect();
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), 300);
+        assert_eq!(seen.len(), 250);
     }
 
     #[test]

@@ -35,9 +35,8 @@ impl BatchRows {
     pub fn new(batch: &accord_data::sampling::Batch, node_counts: [usize; 2], kind: Kind, device: Device) -> BatchRows {
         let [users, items] = node_counts;
         let ids = |ids: &[i64]| Tensor::from_slice(ids).to(device);
-        let nodes = |side: &[u32], first: usize| {
-            ids(&side.iter().map(|&i| i64::from(i) + first as i64).collect::<Vec<_>>())
-        };
+        let nodes =
+            |side: &[u32], first: usize| ids(&side.iter().map(|&i| i64::from(i) + first as i64).collect::<Vec<_>>());
         let count = |side: &[u32], n: usize| {
             let mut count = vec![0u32; n];
             side.iter().for_each(|&i| count[i as usize] += 1);

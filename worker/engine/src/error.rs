@@ -8,7 +8,9 @@ pub enum EngineError {
     #[error("device: {0}")]
     Device(String),
     /// A loss that is NaN or infinite: training cannot go on.
-    #[error("loss term `{term}` is {value} at step {step} (epoch {epoch}): lower optim.lr or the term's weight, and check the embeddings")]
+    #[error(
+        "loss term `{term}` is {value} at step {step} (epoch {epoch}): lower optim.lr or the term's weight, and check the embeddings"
+    )]
     NonFinite { term: &'static str, value: f64, step: u64, epoch: u64 },
     /// A checkpoint that does not fit the job.
     #[error("checkpoint: {0}")]

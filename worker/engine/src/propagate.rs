@@ -24,7 +24,13 @@ pub fn forward(kernels: &dyn Kernels, adjacency: &Adjacency, e0: &Tensor, layers
 
 /// dX [N, d] and what each layer E^0 .. E^{L-1} receives besides (the intent view) -> dE^0:
 /// dE^L = dX, dE^l = A_hat^T dE^{l+1} + dX + extra_l. `transposed`: the adjacency of the transposed matrix.
-pub fn backward(kernels: &dyn Kernels, transposed: &Adjacency, layers: usize, d_x: &Tensor, extra: &[Tensor]) -> Tensor {
+pub fn backward(
+    kernels: &dyn Kernels,
+    transposed: &Adjacency,
+    layers: usize,
+    d_x: &Tensor,
+    extra: &[Tensor],
+) -> Tensor {
     let mut grad = d_x.shallow_clone();
     for l in (0..layers).rev() {
         grad = match extra.get(l) {

@@ -81,7 +81,6 @@ pub trait Observer {
     fn epoch(&mut self, report: &EpochReport);
     fn eval(&mut self, report: &EvalReport);
     /// A snapshot asked for, due (`checkpoint.every_steps`), or the last one of a finished run.
-    /// `best` says that its validation metric is the best so far.
     fn snapshot(&mut self, snapshot: Snapshot);
     /// Something a person should know: a repair, a choice made, a fallback.
     fn notice(&mut self, text: &str);

@@ -44,7 +44,9 @@ pub fn save(state: &ModelState, best: Option<&Tensor>, progress: Progress) -> Sn
 /// Overwrites `state` and returns the best epoch's embeddings, if the snapshot has them.
 pub fn restore(state: &mut ModelState, snapshot: &Snapshot) -> Result<Option<Tensor>, EngineError> {
     let ModelState { weights, moments: [first, second], teacher, step } = state;
-    for (weights, (embeds, suffix)) in [weights, first, second].into_iter().zip(EMBEDS.iter().zip(["", ".adam1", ".adam2"])) {
+    for (weights, (embeds, suffix)) in
+        [weights, first, second].into_iter().zip(EMBEDS.iter().zip(["", ".adam1", ".adam2"]))
+    {
         let names: Vec<String> = weights.named().into_iter().skip(1).map(|(name, _)| name + suffix).collect();
         let mut tensors = weights.tensors_mut().into_iter();
         if let Some(table) = tensors.next() {
@@ -75,7 +77,8 @@ fn find_rows<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a RowTable, Eng
 
 fn load_rows(table: &RowTable, x: &mut Tensor) -> Result<(), EngineError> {
     let [n, width] = [x.size()[0], x.size()[1]];
-    let complete = table.ids.len() as i64 == n && table.width as i64 == width && table.ids.iter().all(|&id| i64::from(id) < n);
+    let complete =
+        table.ids.len() as i64 == n && table.width as i64 == width && table.ids.iter().all(|&id| i64::from(id) < n);
     if !complete || table.values.len() != table.ids.len() * table.width {
         let name = &table.name;
         let have = (table.ids.len(), table.width);

@@ -2,7 +2,7 @@
 //! exchange, once there are several.
 
 use crate::kernels::{AdamStep, Kernels};
-use crate::model::{Clock, Gradients, StepInput, Terms, irllrec, lightgcn, rlmrec_con};
+use crate::model::{Clock, StepInput, Tally, Terms, irllrec, lightgcn, rlmrec_con};
 use crate::report::Losses;
 use crate::weights::{Tower, Weights};
 
@@ -45,18 +45,23 @@ impl ModelState {
         let reg = clock.time("regulariser", || self.regulariser(input.kernels, reg_weight));
         let weights = &self.weights;
         let graph = lightgcn::forward(input, weights, clock);
-        let mut grads = Gradients { x: graph.x.zeros_like(), weights: weights.zeros_like() };
-        let mut terms = lightgcn::add_terms(input, &graph, &mut grads, clock);
+        let mut tally = Tally {
+            terms: Terms::default(),
+            x: graph.x.zeros_like(),
+            weights: weights.zeros_like(),
+            clock: std::mem::take(clock),
+        };
+        lightgcn::add_terms(input, &graph, &mut tally);
         let mut extra = Vec::new();
         if let Some(texts) = input.texts {
-            terms.kd = rlmrec_con::add_terms(input, texts, weights, &graph, &mut grads, clock);
-            let teacher = self.teacher.as_mut();
-            extra = irllrec::add_terms(input, texts, weights, teacher, &graph, &mut grads, &mut terms, clock);
+            rlmrec_con::add_terms(input, texts, weights, &graph, &mut tally);
+            extra = irllrec::add_terms(input, texts, weights, self.teacher.as_mut(), &graph, &mut tally);
         }
-        lightgcn::backward(input, &mut grads, &extra, clock);
-        let Terms { bpr, kd, kd_int, translation, itm } = terms;
+        lightgcn::backward(input, &mut tally, &extra);
+        *clock = tally.clock;
+        let Terms { bpr, kd, kd_int, translation, itm } = tally.terms;
         let total = bpr + reg + kd + kd_int + translation + itm;
-        (Losses { total, bpr, reg, kd, kd_int, translation, itm }, grads.weights)
+        (Losses { total, bpr, reg, kd, kd_int, translation, itm }, tally.weights)
     }
 
     /// Dense Adam on every row, as the official code.

@@ -1,12 +1,14 @@
 //! One behaviour suite for every kernel set: each is held against libtorch in f64 on ragged sizes, with isolated nodes,
 //! widths that need padding, and every instruction set of this machine.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
 use accord_data::Interactions;
 use accord_engine::graph::{Dropout, Graph};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
-use accord_engine::kernels::{AdamStep, Kernels, NONE, Pairs, Precision, RowFactor};
+use accord_engine::kernels::{AdamStep, Kernels, NONE, Norm, Pairs, Precision, RowFactor};
 use accord_engine::noise::{Noise, Tower};
+use accord_engine::weights::Tower as TextTower;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
@@ -118,7 +120,7 @@ fn dropout_keeps_the_asked_share_of_directed_edges() {
 
 #[test]
 fn intent_view_forward_and_backward() {
-    for (d, k) in [(8, 6), (32, 128), (40, 20), (64, 16)] {
+    for (d, k) in [(1, 1), (8, 6), (32, 128), (40, 20), (64, 16)] {
         let e = numbers(&[NODES, d], 3);
         let prototypes = [numbers(&[d, k], 4), numbers(&[d, k], 5)];
         let d_g = only_heads(&numbers(&[NODES, d], 6));
@@ -197,10 +199,69 @@ fn low_precision_pairs_stay_within_their_stated_error() {
     let (a, k, w, g) = (single(&anchors), single(&keys), single(&weight), single(&diagonal));
     for (precision, tolerance) in [(Precision::Bf16, 1e-2), (Precision::Moments, 2e-2)] {
         for (name, kernels) in subjects() {
+            if kernels.precision(precision) != precision {
+                println!("SKIPPED: {name} has no {precision:?}");
+                continue;
+            }
             let got = kernels.all_pairs(&pairs(&a, &k, &w, &g, precision));
             assert_close(&format!("{name}, {precision:?} sums"), &got.sums, &wanted.sums, tolerance);
             assert_close(&format!("{name}, {precision:?} anchors"), &got.anchors, &wanted.anchors, tolerance);
             assert_close(&format!("{name}, {precision:?} keys"), &got.keys, &wanted.keys, tolerance);
+        }
+    }
+}
+
+#[test]
+fn unit_rows_and_their_backward() {
+    for d in [8, 32, 40] {
+        let x = numbers(&[NODES, d], 22);
+        // a zero row has no direction
+        let _ = x.get(5).zero_();
+        let grad = numbers(&[NODES, d], 23);
+        for norm in [Norm::Root, Norm::Max] {
+            let run = |kernels: &dyn Kernels, kind| {
+                let unit = kernels.unit_rows(&x.copy().to_kind(kind), norm);
+                let back = kernels.unit_rows_backward(&unit, &grad.copy().to_kind(kind));
+                // the zero row's factor is 1e4 or 1e12: looked at by itself
+                let _ = back.get(5).zero_();
+                (unit.rows, back)
+            };
+            let (wanted, wanted_back) = run(&reference(), Kind::Double);
+            for (name, kernels) in subjects() {
+                let (rows, back) = run(kernels.as_ref(), Kind::Float);
+                assert_close(&format!("{name}, d {d}, {norm:?}"), &rows, &wanted, 1e-6);
+                assert_close(&format!("{name}, d {d}, {norm:?} backward"), &back, &wanted_back, 3e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn text_tower_and_its_backward() {
+    for (rows, text, hidden, d) in [(1, 1, 1, 1), (1, 5, 6, 8), (107, 24, 16, 32), (400, 50, 41, 20)] {
+        let run = |kernels: &dyn Kernels, kind| {
+            let number = |shape: &[i64], seed| numbers(shape, seed).to_kind(kind);
+            let tower = TextTower {
+                w1: number(&[hidden, text], 24),
+                b1: number(&[hidden], 25),
+                w2: number(&[d, hidden], 26),
+                b2: number(&[d], 27),
+            };
+            let (x, dz) = (number(&[rows, text], 28), number(&[rows, d], 29));
+            let output = kernels.tower(&tower, &x);
+            let [w1, b1, w2, b2] = tower.tensors().map(Tensor::ones_like);
+            let mut grad = TextTower { w1, b1, w2, b2 };
+            kernels.tower_backward(&tower, &x, &output, &dz, &mut grad);
+            (output.z, grad)
+        };
+        let (wanted, wanted_grad) = run(&reference(), Kind::Double);
+        for (name, kernels) in subjects() {
+            let (z, grad) = run(kernels.as_ref(), Kind::Float);
+            let what = format!("{name}, {rows} x {text} x {hidden} x {d}");
+            assert_close(&what, &z, &wanted, 3e-6);
+            for (got, wanted) in grad.tensors().into_iter().zip(wanted_grad.tensors()) {
+                assert_close(&format!("{what} backward"), got, wanted, 3e-6);
+            }
         }
     }
 }

@@ -76,14 +76,16 @@ pub struct PairGrads {
 pub enum Adjacency {
     Whole,
     /// The CPU's form: each node's kept neighbours stand at the front of its place in the graph's lists.
-    Lists {
-        /// [2 * interactions]
-        neighbours: Vec<u32>,
-        /// [N] how many are kept
-        kept: Vec<u32>,
-    },
+    /// ([2 * interactions] neighbours, [N] how many of each node's are kept)
+    Lists(KeptLists),
     /// libtorch's form: [2 * interactions] values of A_hat, zero where an edge is dropped.
     Values(Tensor),
+}
+
+/// Made by the CPU kernels alone: they trust its ids.
+pub struct KeptLists {
+    pub(crate) neighbours: Vec<u32>,
+    pub(crate) kept: Vec<u32>,
 }
 
 /// One layer of the intent view, with what its backward needs.

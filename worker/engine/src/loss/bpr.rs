@@ -6,7 +6,8 @@ use tch::Tensor;
 
 /// x [N, d]; adds to `d_x` [N, d] and returns the loss.
 pub fn bpr(kernels: &dyn Kernels, batch: &BatchRows, x: &Tensor, d_x: &mut Tensor) -> f64 {
-    let [user, positive, negative] = [&batch.users, &batch.positives, &batch.negatives].map(|ids| kernels.gather(x, ids));
+    let [user, positive, negative] =
+        [&batch.users, &batch.positives, &batch.negatives].map(|ids| kernels.gather(x, ids));
     let apart = negative - positive;
     let margin = (&user * &apart).sum_dim_intlist(1, true, x.kind());
     let loss = margin.softplus().mean(tch::Kind::Double).double_value(&[]);

@@ -1,6 +1,6 @@
 //! InfoNCE over cosines: sum_b weight_b ( -a_b . k_p(b) / t + log sum_c count_c exp(a_b . k_c / t) ), rows normalised.
 //! The positive of every anchor is one of the keys, and stays in the denominator, as in the official code. No max is
-//! subtracted: |cosine| / t is bounded, and the job file's rules keep it below 80.
+//! subtracted: |cosine| / t is bounded, and the job file's rules keep it at 50 or less.
 
 use crate::kernels::{Kernels, Norm, Pairs, Precision, RowFactor};
 use tch::{Kind, Tensor};

@@ -1,6 +1,6 @@
 //! LightGCN: propagation and BPR.
 
-use super::{Clock, Gradients, StepInput, Terms};
+use super::{Clock, StepInput, Tally};
 use crate::graph::Dropout;
 use crate::loss::bpr::bpr;
 use crate::propagate::{self, Propagated};
@@ -15,15 +15,14 @@ pub fn forward(input: &StepInput, weights: &Weights, clock: &mut Clock) -> Propa
     })
 }
 
-pub fn add_terms(input: &StepInput, graph: &Propagated, grads: &mut Gradients, clock: &mut Clock) -> Terms {
-    let bpr = clock.time("bpr", || bpr(input.kernels, input.batch, &graph.x, &mut grads.x));
-    Terms { bpr, ..Terms::default() }
+pub fn add_terms(input: &StepInput, graph: &Propagated, tally: &mut Tally) {
+    tally.terms.bpr = tally.clock.time("bpr", || bpr(input.kernels, input.batch, &graph.x, &mut tally.x));
 }
 
 /// `extra`: what the layers E^0 .. E^{L-1} receive besides dX.
-pub fn backward(input: &StepInput, grads: &mut Gradients, extra: &[Tensor], clock: &mut Clock) {
-    grads.weights.embeds = clock.time("propagation backward", || {
+pub fn backward(input: &StepInput, tally: &mut Tally, extra: &[Tensor]) {
+    tally.weights.embeds = tally.clock.time("propagation backward", || {
         let transposed = input.kernels.adjacency(input.dropout.map(Dropout::transposed));
-        propagate::backward(input.kernels, &transposed, input.config.layers, &grads.x, extra)
+        propagate::backward(input.kernels, &transposed, input.config.layers, &tally.x, extra)
     });
 }

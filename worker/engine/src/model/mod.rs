@@ -53,10 +53,14 @@ pub struct Terms {
     pub itm: f64,
 }
 
-/// Gradients of X [N, d] and of what else a forward pass made, gathered while the terms run.
-pub struct Gradients {
+/// What the terms of a step add to, one after the other.
+pub struct Tally {
+    pub terms: Terms,
+    /// dX [N, d]
     pub x: Tensor,
+    /// Gradients of the weights; `embeds` comes last, out of dX.
     pub weights: Weights,
+    pub clock: Clock,
 }
 
 /// Rows of a side's table.

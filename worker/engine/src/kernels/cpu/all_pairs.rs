@@ -93,8 +93,9 @@ pub(crate) fn all_pairs(
     team.run(|thread| {
         let range = team.part(m, ROWS, thread);
         // SAFETY: every thread takes its own part of each output.
-        let (sums, anchor_grad, key_grad) =
-            unsafe { (s.slice(range.clone()), a.slice(range.start * d..range.end * d), &mut k.slice(thread..thread + 1)[0]) };
+        let (sums, anchor_grad, key_grad) = unsafe {
+            (s.slice(range.clone()), a.slice(range.start * d..range.end * d), &mut k.slice(thread..thread + 1)[0])
+        };
         *key_grad = vec![0.0; keys.rows.len()];
         level.run(Worker { job: &job, range, sums, anchor_grad, key_grad });
     });
@@ -154,7 +155,8 @@ impl Worker<'_> {
                     for row in (0..rows.next_multiple_of(GR)).step_by(GR) {
                         for panel in chunk.clone() {
                             for r in (row..row + GR).step_by(MR) {
-                                exp_logits::<S, NV, MR>(d,
+                                exp_logits::<S, NV, MR>(
+                                    d,
                                     scaled.as_ptr().add(r * d),
                                     keys.panels.as_ptr().add(panel * d * PANEL),
                                     keys.count.as_ptr().add(panel * PANEL),
@@ -163,7 +165,8 @@ impl Worker<'_> {
                                 );
                             }
                         }
-                        add_anchor_grad::<S, GR>(d,
+                        add_anchor_grad::<S, GR>(
+                            d,
                             tile.as_ptr().add(row * PANEL),
                             keys.rows.as_ptr(),
                             chunk.clone(),
@@ -185,7 +188,8 @@ impl Worker<'_> {
             }
             for panel in 0..panels {
                 unsafe {
-                    add_key_grad::<S, KR>(d,
+                    add_key_grad::<S, KR>(
+                        d,
                         tile.as_ptr().add(panel * ROWS * PANEL),
                         scaled.as_ptr(),
                         rows,
@@ -264,7 +268,13 @@ unsafe fn add_anchor_grad<S: Simd, const GR: usize>(
 
 /// grad[j] += sum over `rows` anchors of tile[r][j] anchors[r], for the keys of one panel, `KR` at a time.
 #[inline(always)]
-unsafe fn add_key_grad<S: Simd, const KR: usize>(d: usize, tile: *const f32, anchors: *const f32, rows: usize, grad: *mut f32) {
+unsafe fn add_key_grad<S: Simd, const KR: usize>(
+    d: usize,
+    tile: *const f32,
+    anchors: *const f32,
+    rows: usize,
+    grad: *mut f32,
+) {
     unsafe {
         for column in (0..d).step_by(2 * S::LANES) {
             for j in (0..PANEL).step_by(KR) {

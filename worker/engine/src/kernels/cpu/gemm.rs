@@ -27,7 +27,16 @@ impl View {
 /// The pointers cover those shapes; called from a function with `S`'s instruction set enabled.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub(crate) unsafe fn add_product<S: Simd>(m: usize, k: usize, n: usize, a: View, b: *const f32, ldb: usize, c: *mut f32, ldc: usize) {
+pub(crate) unsafe fn add_product<S: Simd>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: View,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+) {
     let wide = 2 * S::LANES;
     // 16 registers hold 6 x 2 accumulators of 8 lanes, 32 registers 12 x 2 of 16
     let group = if S::LANES == 16 { 12 } else { 6 };
@@ -58,7 +67,15 @@ pub(crate) unsafe fn add_product<S: Simd>(m: usize, k: usize, n: usize, a: View,
 
 /// Fewer rows than a full group.
 #[inline(always)]
-unsafe fn rest<S: Simd, const NV: usize>(m: usize, k: usize, a: View, b: *const f32, ldb: usize, c: *mut f32, ldc: usize) {
+unsafe fn rest<S: Simd, const NV: usize>(
+    m: usize,
+    k: usize,
+    a: View,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+) {
     unsafe {
         let mut i = 0;
         while i < m {
@@ -75,7 +92,14 @@ unsafe fn rest<S: Simd, const NV: usize>(m: usize, k: usize, a: View, b: *const 
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(k: usize, a: View, b: *const f32, ldb: usize, c: *mut f32, ldc: usize) {
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+    k: usize,
+    a: View,
+    b: *const f32,
+    ldb: usize,
+    c: *mut f32,
+    ldc: usize,
+) {
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         for p in 0..k {

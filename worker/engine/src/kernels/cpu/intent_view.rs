@@ -74,13 +74,20 @@ impl IntentView<'_> {
     /// `e` [nodes, d]; `layer` is zero on entry.
     pub(crate) fn forward(&self, e: &[f32], layer: Layer<&mut [f32]>) {
         let (n, d) = (self.graph.nodes(), self.d);
+        assert!(e.len() == n * d && layer.unit.len() == n * d && layer.g.len() == n * d && self.heads.len() == n);
         let (unit, norm) = (Shared::new(layer.unit), Shared::new(layer.inverse_norm));
         self.team.run(|thread| {
             for (side, nodes) in self.sides(self.team.part(n, ROWS, thread)).into_iter().enumerate() {
                 let floats = nodes.start * d..nodes.end * d;
                 // SAFETY: parts of different threads, and the two sides of one part, are disjoint.
                 let (unit, inverse_norm) = unsafe { (unit.slice(floats.clone()), norm.slice(nodes)) };
-                self.level.run(UnitIntents { prototypes: &self.prototypes[side], d, e: &e[floats], unit, inverse_norm });
+                self.level.run(UnitIntents {
+                    prototypes: &self.prototypes[side],
+                    d,
+                    e: &e[floats],
+                    unit,
+                    inverse_norm,
+                });
             }
         });
         let (g, sum) = (Shared::new(layer.g), Shared::new(layer.inverse_sum));
@@ -96,6 +103,7 @@ impl IntentView<'_> {
     /// `d_g` [nodes, d], zero for nodes that are not heads.
     pub(crate) fn backward(&self, e: &[f32], layer: &Layer<&[f32]>, d_g: &[f32]) -> LayerGrad {
         let (n, d) = (self.graph.nodes(), self.d);
+        assert!([e.len(), layer.unit.len(), layer.g.len(), d_g.len()] == [n * d; 4] && self.heads.len() == n);
         let mut d_e = vec![0.0; n * d];
         let mut d_unit = vec![0.0; n * d];
         let mut q = vec![0.0; n];

@@ -16,7 +16,13 @@ pub(crate) fn available(level: Level) -> bool {
 }
 
 /// anchors [m, d], keys [n, d], temperature 1, rows of length <= 1. Panics unless [`available`].
-pub(crate) fn all_pairs_bf16(team: &Team, d: usize, anchors: &[f32], keys: &[f32], coefficient: Coefficient) -> AllPairs {
+pub(crate) fn all_pairs_bf16(
+    team: &Team,
+    d: usize,
+    anchors: &[f32],
+    keys: &[f32],
+    coefficient: Coefficient,
+) -> AllPairs {
     #[cfg(target_arch = "x86_64")]
     return bf16::all_pairs(team, d, anchors, keys, coefficient);
     #[cfg(not(target_arch = "x86_64"))]
@@ -71,7 +77,13 @@ mod bf16 {
         Keys { panels, rows, last: n - (padded - PANEL) }
     }
 
-    pub(super) fn all_pairs(team: &Team, d: usize, anchors: &[f32], keys: &[f32], coefficient: Coefficient) -> AllPairs {
+    pub(super) fn all_pairs(
+        team: &Team,
+        d: usize,
+        anchors: &[f32],
+        keys: &[f32],
+        coefficient: Coefficient,
+    ) -> AllPairs {
         assert!(available(Level::Avx512), "bf16 products need AVX-512 BF16");
         let (m, n) = (anchors.len() / d, keys.len() / d);
         let packed = pack(d, keys);
@@ -139,7 +151,9 @@ mod bf16 {
                             );
                         }
                     }
-                    unsafe { add_anchor_grad(d, &by_row, keys.rows.as_ptr(), chunk.clone(), grad.as_mut_ptr().add(row * d)) };
+                    unsafe {
+                        add_anchor_grad(d, &by_row, keys.rows.as_ptr(), chunk.clone(), grad.as_mut_ptr().add(row * d))
+                    };
                 }
             }
             let base = start - range.start;
@@ -161,7 +175,13 @@ mod bf16 {
             for panel in 0..panels {
                 unsafe {
                     let tile = by_key.as_ptr().add(panel * ROWS / 2 * PANEL);
-                    add_key_grad(d, tile, packed.as_ptr(), rows.div_ceil(2), key_grad.as_mut_ptr().add(panel * PANEL * d));
+                    add_key_grad(
+                        d,
+                        tile,
+                        packed.as_ptr(),
+                        rows.div_ceil(2),
+                        key_grad.as_mut_ptr().add(panel * PANEL * d),
+                    );
                 }
             }
         }
@@ -181,7 +201,13 @@ mod bf16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
     unsafe fn dot(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
-        unsafe { _mm512_dpbf16_ps(acc, std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b)) }
+        unsafe {
+            _mm512_dpbf16_ps(
+                acc,
+                std::mem::transmute::<__m512i, __m512bh>(a),
+                std::mem::transmute::<__m512i, __m512bh>(b),
+            )
+        }
     }
 
     #[inline]

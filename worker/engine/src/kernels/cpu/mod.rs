@@ -20,7 +20,10 @@ mod top_k;
 
 pub use simd::Level;
 
-use super::{Adjacency, AdamStep, IntentGrads, IntentLayer, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows};
+use super::{
+    AdamStep, Adjacency, IntentGrads, IntentLayer, KeptLists, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput,
+    UnitRows,
+};
 use crate::error::EngineError;
 use crate::graph::{Dropout, Graph};
 use crate::weights::Tower;
@@ -42,8 +45,14 @@ pub struct CpuKernels {
 }
 
 impl CpuKernels {
+    /// # Errors
+    /// When this machine lacks the instructions of `level`, or cannot start the threads.
     pub fn new(graph: Arc<Graph>, level: Level, threads: usize) -> Result<CpuKernels, EngineError> {
-        let team = Team::new(threads).map_err(|e| EngineError::Device(format!("cannot start {threads} threads: {e}")))?;
+        if !Level::all().contains(&level) {
+            return Err(EngineError::Device(format!("this processor has no {level:?} instructions")));
+        }
+        let team =
+            Team::new(threads).map_err(|e| EngineError::Device(format!("cannot start {threads} threads: {e}")))?;
         Ok(CpuKernels { graph, level, team })
     }
 
@@ -160,7 +169,7 @@ impl Kernels for CpuKernels {
             graph: &self.graph,
             kept: match adjacency {
                 Adjacency::Whole => None,
-                Adjacency::Lists { neighbours, kept } => Some((neighbours, kept)),
+                Adjacency::Lists(KeptLists { neighbours, kept }) => Some((neighbours, kept)),
                 Adjacency::Values(_) => panic!("this adjacency belongs to libtorch's kernels"),
             },
             d: width(&x),
@@ -260,7 +269,14 @@ impl Kernels for CpuKernels {
             }
             Precision::Full => {
                 let keys = PackedKeys::new(team, padded, floats(&keys), count);
-                all_pairs::all_pairs(level, team, floats(&anchors), &keys, pairs.inverse_temperature as f32, &coefficient)
+                all_pairs::all_pairs(
+                    level,
+                    team,
+                    floats(&anchors),
+                    &keys,
+                    pairs.inverse_temperature as f32,
+                    &coefficient,
+                )
             }
         };
         PairGrads {
@@ -292,7 +308,10 @@ impl Kernels for CpuKernels {
     }
 
     fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows {
-        let mut unit = UnitRows { rows: x.empty_like(), inverse: Tensor::empty([x.size()[0], 1], (Kind::Float, tch::Device::Cpu)) };
+        let mut unit = UnitRows {
+            rows: x.empty_like(),
+            inverse: Tensor::empty([x.size()[0], 1], (Kind::Float, tch::Device::Cpu)),
+        };
         let (rows, inverse) = (floats_mut(&mut unit.rows), floats_mut(&mut unit.inverse));
         rows::unit_rows(&self.team, width(x), floats(x), norm, rows, inverse);
         unit

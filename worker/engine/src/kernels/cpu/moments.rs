@@ -83,7 +83,14 @@ impl Moments {
 }
 
 /// anchors [m, d], keys [n, d], temperature 1.
-pub(crate) fn all_pairs_cubic(level: Level, team: &Team, d: usize, anchors: &[f32], keys: &[f32], coefficient: Coefficient) -> AllPairs {
+pub(crate) fn all_pairs_cubic(
+    level: Level,
+    team: &Team,
+    d: usize,
+    anchors: &[f32],
+    keys: &[f32],
+    coefficient: Coefficient,
+) -> AllPairs {
     let (m, n) = (anchors.len() / d, keys.len() / d);
     let (mut sums, mut anchor_grad) = (vec![0.0; m], vec![0.0; m * d]);
     Moments::new(level, team, d, keys, None).apply(level, team, anchors, &mut sums, &mut anchor_grad);
@@ -126,7 +133,16 @@ impl Vectorised for Collect<'_> {
             }
             // SAFETY: the buffers have the shapes named; the caller enabled S.
             unsafe {
-                add_product::<S>(pairs, rows, d, View::transposed(&z, pairs), weighted.as_ptr(), d, third.as_mut_ptr(), d);
+                add_product::<S>(
+                    pairs,
+                    rows,
+                    d,
+                    View::transposed(&z, pairs),
+                    weighted.as_ptr(),
+                    d,
+                    third.as_mut_ptr(),
+                    d,
+                );
                 add_product::<S>(d, rows, d, View::transposed(x, d), weighted.as_ptr(), d, second.as_mut_ptr(), d);
             }
         }

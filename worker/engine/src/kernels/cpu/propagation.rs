@@ -3,7 +3,7 @@
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
 use crate::graph::{Dropout, Graph};
-use crate::kernels::Adjacency;
+use crate::kernels::{Adjacency, KeptLists};
 use std::ops::Range;
 
 /// Columns taken at once: at most 4 vectors of 8 lanes.
@@ -32,7 +32,7 @@ pub(crate) fn kept(team: &Team, graph: &Graph, dropout: Dropout) -> Adjacency {
             *count = n as u32;
         }
     });
-    Adjacency::Lists { neighbours, kept }
+    Adjacency::Lists(KeptLists { neighbours, kept })
 }
 
 pub(crate) struct Propagation<'a> {
@@ -50,7 +50,8 @@ impl Propagation<'_> {
     /// out [nodes, d]; `sum` [nodes, d] += out
     pub(crate) fn run(&self, level: Level, team: &Team, out: &mut [f32], sum: Option<&mut [f32]>) {
         let size = self.graph.nodes() * self.d;
-        let sizes = [self.x.len(), out.len(), self.plus.map_or(size, <[f32]>::len), sum.as_ref().map_or(size, |s| s.len())];
+        let sizes =
+            [self.x.len(), out.len(), self.plus.map_or(size, <[f32]>::len), sum.as_ref().map_or(size, |s| s.len())];
         assert!(self.d.is_multiple_of(COLUMNS) && sizes == [size; 4], "wrong shapes {sizes:?}");
         let (out, sum) = (Shared::new(out), sum.map(Shared::new));
         team.run(|thread| {

@@ -53,7 +53,15 @@ pub(crate) fn unit_rows_backward(team: &Team, d: usize, unit: &[f32], inverse: &
     });
 }
 
-pub(crate) fn adam(level: Level, team: &Team, w: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32], step: AdamStep) {
+pub(crate) fn adam(
+    level: Level,
+    team: &Team,
+    w: &mut [f32],
+    grad: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    step: AdamStep,
+) {
     assert!(w.len() == grad.len() && w.len() == m.len() && w.len() == v.len(), "wrong shapes");
     let n = w.len();
     let (w, m, v) = (Shared::new(w), Shared::new(m), Shared::new(v));

@@ -29,7 +29,13 @@ impl Team {
     }
 
     /// Runs `work(range, part of out)` over row ranges of `out` [n, width], cut at multiples of `grain` rows.
-    pub(crate) fn rows(&self, out: &mut [f32], width: usize, grain: usize, work: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    pub(crate) fn rows(
+        &self,
+        out: &mut [f32],
+        width: usize,
+        grain: usize,
+        work: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) {
         let n = out.len() / width;
         let shared = Shared::new(out);
         self.run(|thread| {

@@ -78,9 +78,8 @@ impl<'a> TextTower<'a> {
         self.team.run(|thread| {
             let part = self.team.part(rows, FORWARD_ROWS, thread);
             // SAFETY: parts of different threads are disjoint.
-            let (z, h) = unsafe {
-                (zs.slice(part.start * d..part.end * d), hs.slice(part.start * hidden..part.end * hidden))
-            };
+            let (z, h) =
+                unsafe { (zs.slice(part.start * d..part.end * d), hs.slice(part.start * hidden..part.end * hidden)) };
             let x = &x[part.start * text..part.end * text];
             self.level.run(Forward { tower: self, w1_panels: &w1, w2_transposed: &w2, x, z, h });
         });
@@ -96,7 +95,8 @@ impl<'a> TextTower<'a> {
         self.team.run(|thread| {
             let part = self.team.part(rows, BACKWARD_ROWS, thread);
             let (first, last) = (part.start, part.end);
-            let (x, h, dz) = (&x[first * text..last * text], &h[first * hidden..last * hidden], &dz[first * d..last * d]);
+            let (x, h, dz) =
+                (&x[first * text..last * text], &h[first * hidden..last * hidden], &dz[first * d..last * d]);
             // SAFETY: one element of `grads` a thread.
             let grads = unsafe { &mut shared.slice(thread..thread + 1)[0] };
             *grads = vec![0.0; text * hidden + hidden * d + hidden + d];
@@ -127,7 +127,8 @@ impl Vectorised for Forward<'_> {
         let Forward { tower, w1_panels, w2_transposed, x, z, h } = self;
         let TextTower { text, hidden, d, weights, .. } = tower;
         let (text, hidden, d) = (*text, *hidden, *d);
-        let blocks = x.chunks(FORWARD_ROWS * text).zip(z.chunks_mut(FORWARD_ROWS * d)).zip(h.chunks_mut(FORWARD_ROWS * hidden));
+        let blocks =
+            x.chunks(FORWARD_ROWS * text).zip(z.chunks_mut(FORWARD_ROWS * d)).zip(h.chunks_mut(FORWARD_ROWS * hidden));
         for ((x, z), h) in blocks {
             let rows = x.len() / text;
             h.chunks_exact_mut(hidden).for_each(|h| h.copy_from_slice(weights.b1));
@@ -137,7 +138,16 @@ impl Vectorised for Forward<'_> {
                 for j in (0..hidden).step_by(PANEL) {
                     let width = PANEL.min(hidden - j);
                     let panel = w1_panels.as_ptr().add(j * text);
-                    add_product::<S>(rows, text, width, View::rows(x, text), panel, width, h.as_mut_ptr().add(j), hidden);
+                    add_product::<S>(
+                        rows,
+                        text,
+                        width,
+                        View::rows(x, text),
+                        panel,
+                        width,
+                        h.as_mut_ptr().add(j),
+                        hidden,
+                    );
                 }
                 h.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { SLOPE * *v });
                 add_product::<S>(rows, hidden, d, View::rows(h, hidden), w2_transposed.as_ptr(), d, z.as_mut_ptr(), d);
@@ -165,17 +175,36 @@ impl Vectorised for Backward<'_> {
         let (dw2, rest) = rest.split_at_mut(hidden * d);
         let (db1, db2) = rest.split_at_mut(hidden);
         let mut dh = vec![0.0f32; BACKWARD_ROWS * hidden];
-        let blocks = x.chunks(BACKWARD_ROWS * text).zip(h.chunks(BACKWARD_ROWS * hidden)).zip(dz.chunks(BACKWARD_ROWS * d));
+        let blocks =
+            x.chunks(BACKWARD_ROWS * text).zip(h.chunks(BACKWARD_ROWS * hidden)).zip(dz.chunks(BACKWARD_ROWS * d));
         for ((x, h), dz) in blocks {
             let rows = x.len() / text;
             let dh = &mut dh[..rows * hidden];
             dh.fill(0.0);
             // SAFETY: the blocks and weights have the shapes named; the caller enabled S.
             unsafe {
-                add_product::<S>(rows, d, hidden, View::rows(dz, d), weights.w2.as_ptr(), hidden, dh.as_mut_ptr(), hidden);
+                add_product::<S>(
+                    rows,
+                    d,
+                    hidden,
+                    View::rows(dz, d),
+                    weights.w2.as_ptr(),
+                    hidden,
+                    dh.as_mut_ptr(),
+                    hidden,
+                );
                 // LeakyReLU keeps the sign, so h also holds its slope
                 dh.iter_mut().zip(h).for_each(|(dh, h)| *dh *= if *h > 0.0 { 1.0 } else { SLOPE });
-                add_product::<S>(text, rows, hidden, View::transposed(x, text), dh.as_ptr(), hidden, dw1.as_mut_ptr(), hidden);
+                add_product::<S>(
+                    text,
+                    rows,
+                    hidden,
+                    View::transposed(x, text),
+                    dh.as_ptr(),
+                    hidden,
+                    dw1.as_mut_ptr(),
+                    hidden,
+                );
                 add_product::<S>(hidden, rows, d, View::transposed(h, hidden), dz.as_ptr(), d, dw2.as_mut_ptr(), d);
             }
             for (sum, rows) in [(&mut *db1, &*dh), (&mut *db2, dz)] {

@@ -79,11 +79,7 @@ impl Vectorised for Worker<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if S::LANES == 16 {
-            unsafe { self.blocks::<S, 2, 12>() }
-        } else {
-            unsafe { self.blocks::<S, 4, 3>() }
-        }
+        if S::LANES == 16 { unsafe { self.blocks::<S, 2, 12>() } } else { unsafe { self.blocks::<S, 4, 3>() } }
     }
 }
 
@@ -132,7 +128,11 @@ impl Worker<'_> {
 
 /// Dot products of `MR` users with one panel of items.
 #[inline(always)]
-unsafe fn scores<S: Simd, const NV: usize, const MR: usize>(d: usize, users: *const f32, items: *const f32) -> [[S::V; NV]; MR] {
+unsafe fn scores<S: Simd, const NV: usize, const MR: usize>(
+    d: usize,
+    users: *const f32,
+    items: *const f32,
+) -> [[S::V; NV]; MR] {
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         for k in 0..d {

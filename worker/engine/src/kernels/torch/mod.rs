@@ -5,7 +5,8 @@
 //! the graph: a CSR product sums each row in its own order.
 
 use super::{
-    Adjacency, AdamStep, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision, TowerOutput, UnitRows,
+    AdamStep, Adjacency, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision,
+    TowerOutput, UnitRows,
 };
 use crate::graph::{Dropout, Graph};
 use crate::weights::Tower;
@@ -34,7 +35,8 @@ impl TorchKernels {
         let ids = |ids: &[u32]| Tensor::from_slice(&ids.iter().map(|&i| i64::from(i)).collect::<Vec<_>>()).to(device);
         let (start, column) = (ids(&graph.start), ids(&graph.neighbours));
         let degree = start.narrow(0, 1, graph.nodes() as i64) - start.narrow(0, 0, graph.nodes() as i64);
-        let row = Tensor::arange(graph.nodes() as i64, (Kind::Int64, device)).repeat_interleave_self_tensor(&degree, 0, None);
+        let row =
+            Tensor::arange(graph.nodes() as i64, (Kind::Int64, device)).repeat_interleave_self_tensor(&degree, 0, None);
         let root = degree.to_kind(Kind::Double).pow_tensor_scalar(-0.5);
         let value = (root.index_select(0, &row) * root.index_select(0, &column)).to_kind(kind);
         TorchKernels { graph, device, kind, start, row, column, value }
@@ -99,7 +101,7 @@ impl Kernels for TorchKernels {
         let mut out = match adjacency {
             Adjacency::Whole => self.product(&self.value, x),
             Adjacency::Values(values) => self.product(values, x),
-            Adjacency::Lists { .. } => panic!("this adjacency belongs to the CPU kernels"),
+            Adjacency::Lists(_) => panic!("this adjacency belongs to the CPU kernels"),
         };
         if let Some(plus) = plus {
             out += plus;
@@ -112,7 +114,8 @@ impl Kernels for TorchKernels {
 
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer {
         let sides = self.sides(e);
-        let intents = Tensor::cat(&[0, 1].map(|s| self.intent_shares(&sides[s], prototypes[s]).matmul(&prototypes[s].tr())), 0);
+        let intents =
+            Tensor::cat(&[0, 1].map(|s| self.intent_shares(&sides[s], prototypes[s]).matmul(&prototypes[s].tr())), 0);
         let inverse_norm = row_dots(&intents, &intents).sqrt().clamp_min(1e-12).reciprocal();
         let unit = intents * inverse_norm.unsqueeze(1);
         let a = self.edge_dots(&unit, &unit) * 0.5 + 0.5;
@@ -220,7 +223,8 @@ impl Kernels for TorchKernels {
     }
 
     fn scatter_add(&self, table: &mut Tensor, ids: &Tensor, rows: &Tensor) {
-        let _ = table.index_add_(0, ids, rows);
+        // unlike index_add, this sums repeated ids in a fixed order on CUDA too
+        let _ = table.index_put_(&[Some(ids)], rows, true);
     }
 
     fn adam(&self, w: &mut Tensor, grad: &Tensor, [first, second]: [&mut Tensor; 2], step: AdamStep) {

@@ -1,5 +1,6 @@
 //! Seconds per step by phase and peak memory on amazon, and the ratio to the official operators in the same run.
 //! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND]`; wants ../shared/data/amazon.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints its results")]
 
 mod official;
 
@@ -103,7 +104,10 @@ impl Subject<'_> {
     }
 
     fn state(&self) -> ModelState {
-        let widths = self.texts.as_ref().map(|t| [&t.profile, t.intent.as_ref().unwrap_or(&t.profile)].map(|x| x.size()[1] as usize));
+        let widths = self
+            .texts
+            .as_ref()
+            .map(|t| [&t.profile, t.intent.as_ref().unwrap_or(&t.profile)].map(|x| x.size()[1] as usize));
         init::state(&self.spec, self.dataset.users(), self.dataset.items(), widths)
     }
 
@@ -116,10 +120,13 @@ impl Subject<'_> {
         let name = self.spec.model.kind.name();
         println!("\n{name}, amazon, batch {}", self.spec.optim.batch_size);
         let precisions: &[(&str, Precision)] = match self.spec.model.kind {
-            ModelKind::Irllrec => &[("moments (auto)", Precision::Moments), ("bf16", Precision::Bf16), ("f32", Precision::Full)],
+            ModelKind::Irllrec => {
+                &[("moments (auto)", Precision::Moments), ("bf16", Precision::Bf16), ("f32", Precision::Full)]
+            }
             ModelKind::Lightgcn | ModelKind::RlmrecCon => &[("f32", Precision::Full)],
         };
-        let ours: Vec<(&str, f64)> = precisions.iter().map(|&(name, p)| (name, self.ours(p, p == precisions[0].1))).collect();
+        let ours: Vec<(&str, f64)> =
+            precisions.iter().map(|&(name, p)| (name, self.ours(p, p == precisions[0].1))).collect();
         println!("  our peak so far {:.0} MB", memory("VmHWM"));
         let official = self.official();
         println!("  official operators: {official:.4} s a step, peak {:.0} MB", memory("VmHWM"));
@@ -150,7 +157,14 @@ impl Subject<'_> {
         best.0
     }
 
-    fn step(&self, state: &mut ModelState, plan: &EpochPlan, step: usize, precision: Precision, clock: &mut Clock) -> f64 {
+    fn step(
+        &self,
+        state: &mut ModelState,
+        plan: &EpochPlan,
+        step: usize,
+        precision: Precision,
+        clock: &mut Clock,
+    ) -> f64 {
         let config = ModelConfig {
             kind: self.spec.model.kind,
             layers: self.spec.model.layers,
@@ -180,8 +194,10 @@ impl Subject<'_> {
     fn official(&self) -> f64 {
         let state = self.state();
         let plan = EpochPlan::new(&self.dataset.train, self.spec.job.seed, 0);
-        let mut official = Official::new(&self.spec, &self.dataset.train, self.texts.as_ref(), state.weights, state.teacher);
-        let steps = if self.spec.model.kind == ModelKind::Irllrec { self.options.steps.min(3) } else { self.options.steps };
+        let mut official =
+            Official::new(&self.spec, &self.dataset.train, self.texts.as_ref(), state.weights, state.teacher);
+        let steps =
+            if self.spec.model.kind == ModelKind::Irllrec { self.options.steps.min(3) } else { self.options.steps };
         best_of(steps, |step| {
             official.step(&self.rows(&plan, step), step as i32 + 1);
         })
@@ -199,11 +215,15 @@ impl Subject<'_> {
         });
         let held_out = &self.dataset.validation;
         let evaluation = best_of(3, |_| {
-            let x = propagate::forward(&self.kernels, &Adjacency::Whole, &state.weights.embeds, self.spec.model.layers).x;
+            let x =
+                propagate::forward(&self.kernels, &Adjacency::Whole, &state.weights.embeds, self.spec.model.layers).x;
             eval::evaluate(&self.kernels, &x, train, held_out, &self.spec.eval.ks);
         });
         let [theirs, their_evaluation] = self.official_epoch(train, held_out);
-        println!("  epoch with sampling: ours {epoch:.3} s, official operators {theirs:.3} s, ratio {:.1}x", theirs / epoch);
+        println!(
+            "  epoch with sampling: ours {epoch:.3} s, official operators {theirs:.3} s, ratio {:.1}x",
+            theirs / epoch
+        );
         let ratio = their_evaluation / evaluation;
         println!("  evaluation: ours {evaluation:.3} s, official operators {their_evaluation:.3} s, ratio {ratio:.1}x");
     }

@@ -25,7 +25,13 @@ pub(crate) struct Official<'a> {
 }
 
 impl<'a> Official<'a> {
-    pub(crate) fn new(spec: &'a JobSpec, train: &Interactions, texts: Option<&'a Texts>, mut weights: Weights, teacher: Option<Tower>) -> Self {
+    pub(crate) fn new(
+        spec: &'a JobSpec,
+        train: &Interactions,
+        texts: Option<&'a Texts>,
+        mut weights: Weights,
+        teacher: Option<Tower>,
+    ) -> Self {
         let users = train.users() as i64;
         let nodes = users + train.items() as i64;
         let (mut rows, mut columns) = (Vec::new(), Vec::new());
@@ -85,7 +91,8 @@ impl<'a> Official<'a> {
         let (config, b) = (&self.spec.loss, batch.size as f64);
         let layers = self.layers();
         let x = layers.iter().skip(1).fold(layers[0].shallow_clone(), |sum, e| sum + e);
-        let [user, positive, negative] = [&batch.users, &batch.positives, &batch.negatives].map(|ids| x.index_select(0, ids));
+        let [user, positive, negative] =
+            [&batch.users, &batch.positives, &batch.negatives].map(|ids| x.index_select(0, ids));
         let margin = (&user * (&negative - &positive)).sum_dim_intlist(1, false, Kind::Float);
         let mut loss = margin.softplus().mean(Kind::Float);
         let squares = self.weights.named().into_iter().map(|(_, w)| w.square().sum(Kind::Float)).reduce(|a, b| a + b);
@@ -103,13 +110,15 @@ impl<'a> Official<'a> {
             let target = no_grad(|| run(teacher, text)).softmax(1, Kind::Float);
             -(target * s.log_softmax(1, Kind::Float)).sum(Kind::Float) / self.nodes as f64
         });
-        let matching = cross_entropy.map_or_else(|| Tensor::from(0.0), |ce| (&translation * 0.4 + ce * 0.6) * config.itm_weight);
+        let matching =
+            cross_entropy.map_or_else(|| Tensor::from(0.0), |ce| (&translation * 0.4 + ce * 0.6) * config.itm_weight);
         loss + translation + matching
     }
 
     fn alignment(&self, batch: &BatchRows, view: &Tensor, text: &Tensor, temperature: f64) -> Tensor {
         let at = |table: &Tensor, ids: &Tensor| table.index_select(0, ids);
-        let users = info_nce(&at(view, &batch.users), &at(text, &batch.users), &text.narrow(0, 0, self.users), temperature);
+        let users =
+            info_nce(&at(view, &batch.users), &at(text, &batch.users), &text.narrow(0, 0, self.users), temperature);
         let item = |ids: &Tensor| info_nce(&at(view, ids), &at(text, ids), &at(text, ids), temperature);
         users + item(&batch.positives) + item(&batch.negatives)
     }
@@ -120,8 +129,11 @@ impl<'a> Official<'a> {
         let views: Vec<Tensor> = inputs
             .iter()
             .map(|e| {
-                let side = |from: i64, rows: i64, c: &Tensor| e.narrow(0, from, rows).matmul(c).softmax(1, Kind::Float).matmul(&c.tr());
-                let v = Tensor::cat(&[side(0, self.users, c_user), side(self.users, self.nodes - self.users, c_item)], 0);
+                let side = |from: i64, rows: i64, c: &Tensor| {
+                    e.narrow(0, from, rows).matmul(c).softmax(1, Kind::Float).matmul(&c.tr())
+                };
+                let v =
+                    Tensor::cat(&[side(0, self.users, c_user), side(self.users, self.nodes - self.users, c_item)], 0);
                 let ends = [&head, &tail].map(|ids| normalize(&v.index_select(0, ids)));
                 let a = ((&ends[0] * &ends[1]).sum_dim_intlist(1, false, Kind::Float) + 1.0) / 2.0;
                 let sum = Tensor::zeros([self.nodes], CPU).index_add(0, &head, &a);

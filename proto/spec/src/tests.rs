@@ -1,0 +1,104 @@
+//! Job files as users write them, good and bad.
+
+use crate::{JobSpec, ModelKind, Override, SpecError, TranslationPrecision, parse};
+
+const MINIMAL: &str = "[job]\nname = \"a\"\n\n[data]\npath = \"data\"\n\n[model]\nkind = \"irllrec\"\n";
+
+fn parsed(text: &str) -> JobSpec {
+    parse(text, &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn refused(text: &str, sets: &[&str]) -> SpecError {
+    let sets: Vec<Override> = sets.iter().map(|s| s.parse().unwrap()).collect();
+    parse(text, &sets).expect_err("it should be refused")
+}
+
+#[test]
+fn the_example_shows_every_key_at_its_default() {
+    let example = include_str!("../job.example.toml");
+    let mut spec = parsed(example);
+    let table: toml::Table = toml::from_str(example).unwrap();
+    // every key of the structs is in the file, but those that stand there as comments
+    let known = toml::Table::try_from(&spec).unwrap();
+    for (section, keys) in &known {
+        let shown = table.get(section).unwrap_or_else(|| panic!("[{section}] is not shown")).as_table().unwrap();
+        for key in keys.as_table().unwrap().keys() {
+            assert!(shown.contains_key(key), "{section}.{key} is not shown");
+        }
+    }
+    spec.job.name = "a".into();
+    spec.data.path = "data".into();
+    assert_eq!(spec, parsed(MINIMAL));
+}
+
+#[test]
+fn a_job_file_survives_being_written_and_read() {
+    let spec = parsed(MINIMAL);
+    assert_eq!(parsed(&toml::to_string(&spec).unwrap()), spec);
+}
+
+#[test]
+fn overrides_replace_values_and_add_sections() {
+    let sets = ["loss.translation_precision=bf16", "model.kind=lightgcn", "optim.lr=0.5", "eval.ks=[3, 7]"];
+    let sets: Vec<Override> = sets.iter().map(|s| s.parse().unwrap()).collect();
+    let spec = parse(MINIMAL, &sets).unwrap();
+    assert_eq!(spec.loss.translation_precision, TranslationPrecision::Bf16);
+    assert_eq!((spec.model.kind, spec.optim.lr, spec.eval.ks), (ModelKind::Lightgcn, 0.5, vec![3, 7]));
+    for wrong in ["loss", "kd_weight=1", "loss..kd_weight=1"] {
+        assert!(wrong.parse::<Override>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn errors_name_line_field_and_remedy() {
+    let error = refused(&MINIMAL.replace("kind", "kinds"), &[]);
+    assert_eq!((error.line, error.hint.as_deref()), (Some(8), Some("did you mean `kind`?")));
+    let error = refused(&format!("{MINIMAL}dim = 0\n"), &[]);
+    assert_eq!((error.line, error.field.as_deref()), (Some(9), Some("model.dim")));
+    assert!(error.hint.is_some());
+    let error = refused(MINIMAL, &["model.dim=0"]);
+    assert_eq!((error.line, error.field.as_deref()), (None, Some("model.dim")));
+    let error = refused(MINIMAL, &["model.dimm=3"]);
+    assert!(error.message.contains("--set model.dimm=3"), "{error}");
+    let error = refused(MINIMAL, &["job.name.first=3"]);
+    assert!(error.message.contains("`name`"), "{error}");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for set in [
+        "job.name=Upper",
+        "data.path=s3://bucket/x",
+        "data.min_rating=nan",
+        "data.split_ratio=[1.0, 0.0, 0.1]",
+        "model.layers=0",
+        "model.intents=0",
+        "model.edge_keep=0.0",
+        "model.edge_keep=0.8",
+        "model.teacher_momentum=1.5",
+        "model.teacher_sync_steps=0",
+        "loss.kd_weight=-1.0",
+        "loss.kd_temperature=0.001",
+        "loss.negatives=batch",
+        "optim.lr=nan",
+        "optim.batch_size=0",
+        "optim.epochs=0",
+        "optim.patience=0",
+        "eval.every_epochs=0",
+        "eval.ks=[10, 5]",
+        "cluster.workers=2",
+        "cluster.min_workers=0",
+        "cluster.threads_per_worker=5000",
+        "checkpoint.uri=../up",
+        "checkpoint.uri=s3://bucket/x",
+        "checkpoint.uri=file:///tmp/x",
+        "checkpoint.every_steps=0",
+        "checkpoint.keep=0",
+        "recovery.detect_within_ms=1",
+    ] {
+        let error = refused(MINIMAL, &[set]);
+        let field = set.split_once('=').unwrap().0;
+        assert_eq!(error.field.as_deref(), Some(field), "{set}: {error}");
+        assert!(error.hint.is_some(), "{set} has no hint");
+    }
+}

@@ -1,0 +1,21 @@
+//! Every job file in configs/ parses, is valid, and means what its name says.
+
+use accord_harness::root;
+
+#[test]
+fn every_config_is_a_valid_job() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("configs")).unwrap().flatten() {
+        let path = entry.path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let spec = accord_spec::parse(&text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let kind = spec.model.kind.name();
+        let dataset = name.strip_suffix(&format!("-{kind}")).unwrap_or(&name);
+        assert_eq!(spec.job.name, format!("{dataset}-{kind}"), "{name}");
+        assert_eq!(spec.data.path, format!("../data/{dataset}"), "{name}");
+        assert!(name != dataset || kind == "irllrec", "{name} without a model in its name is IRLLRec");
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen} job files");
+}

@@ -1,0 +1,92 @@
+//! The same run twice, and interrupted runs: their epochs and evaluations are the same lines, bit for bit.
+
+use super::{text, workspace};
+use accord_harness::{collect, coordinator, finish, metric_lines, signal, wait_until};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+const EPOCHS: u32 = 12;
+
+fn run(job: &Path, run_dir: &Path) -> Vec<String> {
+    let done = finish(&mut coordinator(&["run", text(job), "--run-dir", text(run_dir)]));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    metric_lines(run_dir)
+}
+
+#[test]
+fn the_same_run_twice_is_bitwise_equal() {
+    for model in ["lightgcn", "rlmrec-con", "irllrec"] {
+        let (folder, job) = workspace(model, EPOCHS);
+        let [first, second] = ["a", "b"].map(|name| run(&job, &folder.path().join(name)));
+        assert_eq!(first.len(), EPOCHS as usize + 4 + 1, "12 epochs, an evaluation every 3, and the test");
+        assert_eq!(first, second, "{model}");
+        let embeddings = ["a", "b"]
+            .map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());
+        assert!(embeddings[0] == embeddings[1], "{model}: the embeddings differ");
+    }
+}
+
+/// A run that has come to `lines` lines of metrics.jsonl.
+fn start(job: &Path, run_dir: &Path, lines: usize) -> Child {
+    let mut command = coordinator(&["run", text(job), "--run-dir", text(run_dir)]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let metrics = run_dir.join("metrics.jsonl");
+    wait_until("metrics", || std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= lines));
+    child
+}
+
+#[test]
+fn an_interrupted_run_goes_on_as_if_undisturbed() {
+    // enough epochs that the run is not over before the signal lands
+    for (model, epochs) in [("lightgcn", 200), ("irllrec", 60)] {
+        let (folder, job) = workspace(model, epochs);
+        let undisturbed = run(&job, &folder.path().join("undisturbed"));
+        let run_dir = folder.path().join("interrupted");
+        for lines in [2, 9] {
+            let child = start(&job, &run_dir, lines);
+            signal("INT", child.id());
+            let done = collect(child);
+            assert_eq!(done.code, Some(130), "{model}: {}", done.stderr);
+        }
+        assert_eq!(run(&job, &run_dir), undisturbed, "{model}");
+    }
+}
+
+#[test]
+fn a_killed_coordinator_takes_its_worker_along_and_the_run_goes_on() {
+    let (folder, job) = workspace("irllrec", 60);
+    let undisturbed = run(&job, &folder.path().join("undisturbed"));
+    let run_dir = folder.path().join("killed");
+    for lines in [3, 8] {
+        let child = start(&job, &run_dir, lines);
+        let workers = children_of(child.id());
+        assert_eq!(workers.len(), 1, "{workers:?}");
+        signal("KILL", child.id());
+        collect(child);
+        wait_until("the worker to end", || !Path::new(&format!("/proc/{}", workers[0])).exists());
+    }
+    assert_eq!(run(&job, &run_dir), undisturbed);
+}
+
+#[test]
+fn a_killed_worker_fails_the_job_with_its_end_named() {
+    let (folder, job) = workspace("irllrec", 5000);
+    let run_dir = folder.path().join("run");
+    let child = start(&job, &run_dir, 3);
+    let workers = children_of(child.id());
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    signal("KILL", workers[0]);
+    let done = collect(child);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("signal 9"), "{}", done.stderr);
+}
+
+/// Ids of the processes that `parent` started.
+fn children_of(parent: u32) -> Vec<u32> {
+    let is_child = |id: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|p| p.trim() == parent.to_string()))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
