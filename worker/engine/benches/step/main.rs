@@ -1,5 +1,5 @@
 //! Seconds per step by phase and peak memory on amazon, and the ratio to the official operators in the same run.
-//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND]`; wants ../shared/data/amazon.
+//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND] [--train N]`; wants ../shared/data/amazon.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints its results")]
 
 mod official;
@@ -13,7 +13,9 @@ use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::{Adjacency, Kernels, Precision};
 use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
 use accord_engine::noise::{Noise, Tower};
+use accord_engine::report::Losses;
 use accord_engine::step::ModelState;
+use accord_engine::weights::Weights;
 use accord_engine::{init, propagate};
 use accord_spec::{JobSpec, ModelKind};
 use official::Official;
@@ -28,6 +30,8 @@ struct Options {
     data: PathBuf,
     /// Only this model.
     model: Option<String>,
+    /// Steps of training before the precisions of the translation term are compared.
+    train: usize,
 }
 
 fn options() -> Options {
@@ -40,6 +44,7 @@ fn options() -> Options {
         steps: number("--steps", 5),
         data: after("--data").map_or(shared, PathBuf::from),
         model: after("--model").cloned(),
+        train: number("--train", 60),
     }
 }
 
@@ -131,8 +136,45 @@ impl Subject<'_> {
         let official = self.official();
         println!("  official operators: {official:.4} s a step, peak {:.0} MB", memory("VmHWM"));
         ours.iter().for_each(|(name, seconds)| println!("  ratio, {name}: {:.1}x", official / seconds));
-        if self.spec.model.kind == ModelKind::Lightgcn {
-            self.epoch_and_evaluation();
+        match self.spec.model.kind {
+            ModelKind::Lightgcn => self.epoch_and_evaluation(),
+            ModelKind::RlmrecCon => {}
+            ModelKind::Irllrec => self.translation_errors(),
+        }
+    }
+
+    /// How far the cheap forms of the translation term move the whole gradient of the embeddings, at a trained state.
+    fn translation_errors(&self) {
+        let mut state = self.state();
+        let per_epoch = EpochPlan::new(&self.dataset.train, 0, 0).steps(self.spec.optim.batch_size) as usize;
+        for step in 0..self.options.train {
+            let plan = EpochPlan::new(&self.dataset.train, self.spec.job.seed, (step / per_epoch) as u64);
+            self.step(&mut state, &plan, step % per_epoch, Precision::Moments, &mut Clock::default());
+        }
+        let plan = EpochPlan::new(&self.dataset.train, self.spec.job.seed, 1_000_000);
+        let mut gradient = |precision| {
+            // a teacher that does not move keeps the state the same for all three
+            let config = ModelConfig { teacher_momentum: 1.0, ..self.config(precision) };
+            self.losses(&mut state, &plan, 0, &config, &mut Clock::default()).1.embeds
+        };
+        let exact = gradient(Precision::Full);
+        let largest = exact.abs().max().double_value(&[]);
+        for precision in [Precision::Bf16, Precision::Moments] {
+            let off = (gradient(precision) - &exact).abs().max().double_value(&[]) / largest;
+            println!(
+                "  after {} steps, {precision:?} moves the gradient by {off:.1e} of its largest",
+                self.options.train
+            );
+        }
+    }
+
+    fn config(&self, precision: Precision) -> ModelConfig {
+        ModelConfig {
+            kind: self.spec.model.kind,
+            layers: self.spec.model.layers,
+            loss: self.spec.loss.clone(),
+            teacher_momentum: self.spec.model.teacher_momentum,
+            precision,
         }
     }
 
@@ -157,21 +199,15 @@ impl Subject<'_> {
         best.0
     }
 
-    fn step(
+    /// Loss and gradients of batch `step` of the plan.
+    fn losses(
         &self,
         state: &mut ModelState,
         plan: &EpochPlan,
         step: usize,
-        precision: Precision,
+        config: &ModelConfig,
         clock: &mut Clock,
-    ) -> f64 {
-        let config = ModelConfig {
-            kind: self.spec.model.kind,
-            layers: self.spec.model.layers,
-            loss: self.spec.loss.clone(),
-            teacher_momentum: self.spec.model.teacher_momentum,
-            precision,
-        };
+    ) -> (Losses, Weights) {
         let rows = clock.time("batch", || self.rows(plan, step));
         let noise = (config.kind == ModelKind::Irllrec).then(|| {
             let draw = |tower| self.kernels.noise_factor(Noise::new(1, step as u64, tower), &state.weights.embeds);
@@ -179,16 +215,20 @@ impl Subject<'_> {
         });
         let input = StepInput {
             kernels: &self.kernels,
-            config: &config,
+            config,
             users: self.dataset.users() as i64,
             texts: self.texts.as_ref(),
             batch: &rows,
             dropout: Dropout::new(1, step as u64, self.spec.model.edge_keep),
             noise,
         };
-        let (losses, grads) = state.losses(&input, clock);
+        state.losses(&input, clock)
+    }
+
+    fn step(&self, state: &mut ModelState, plan: &EpochPlan, step: usize, precision: Precision, clock: &mut Clock) {
+        let config = self.config(precision);
+        let (_, grads) = self.losses(state, plan, step, &config, clock);
         clock.time("adam", || state.update(&self.kernels, &grads, self.spec.optim.lr, config.loss.reg_weight));
-        losses.total
     }
 
     fn official(&self) -> f64 {
