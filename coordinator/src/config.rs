@@ -12,7 +12,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7411";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeConfig {
-    /// Address of the gRPC server. Loopback only: TLS comes later.
+    /// Address of the gRPC server. Loopback only: there is no TLS, and every local user who reaches it is trusted.
     pub listen: SocketAddr,
     /// Folder of the store and of the jobs' run directories.
     pub state_dir: PathBuf,

@@ -38,6 +38,8 @@ use tokio::sync::mpsc;
 const BACKLOG: usize = 1024;
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// A loop that was away for longer heard nobody: its process was stopped, its machine frozen, or its store slow.
+const AWAY: Duration = Duration::from_millis(500);
 /// A store that does not answer within this is unavailable.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
 /// Between tries to persist an event of a worker.
@@ -69,6 +71,7 @@ pub async fn start(options: Options) -> Result<Handle, StoreError> {
         options,
         jobs: BTreeMap::new(),
         commands: commands.downgrade(),
+        awake_at: 0,
         clock: Clock::start(),
         scribes: Vec::new(),
     };
@@ -83,6 +86,8 @@ struct ControlLoop {
     /// To itself, through tasks. Weak: the loop ends when every handle is gone.
     commands: mpsc::WeakSender<Command>,
     clock: Clock,
+    /// When the loop last looked at anything.
+    awake_at: UnixMs,
     /// Threads that may still write, of generations that are over.
     scribes: Vec<thread::JoinHandle<()>>,
 }
@@ -128,14 +133,20 @@ impl ControlLoop {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.awake_at = self.clock.now();
         loop {
             let command = tokio::select! {
-                command = inbox.recv() => command,
-                _ = tick.tick() => {
+                command = inbox.recv() => Some(command),
+                _ = tick.tick() => None,
+            };
+            let was_away = self.wake();
+            let Some(command) = command else {
+                // what was said meanwhile is heard first
+                if !was_away {
                     self.review_all().await;
-                    self.place().await;
-                    continue;
                 }
+                self.place().await;
+                continue;
             };
             match command {
                 Some(Command::ShutDown { reply }) => {
@@ -150,6 +161,19 @@ impl ControlLoop {
         }
     }
 
+    /// Whether the loop was away since it last looked. Workers are not blamed for that time.
+    fn wake(&mut self) -> bool {
+        let now = self.clock.now();
+        let gap = now - std::mem::replace(&mut self.awake_at, now);
+        if u128::from(gap) < AWAY.as_millis() {
+            return false;
+        }
+        tracing::warn!(gap_ms = gap, "the coordinator was away; its workers get that time on top");
+        let stations = self.jobs.values_mut().filter_map(|e| e.live.as_mut()?.station.as_mut());
+        stations.for_each(|station| station.membership.forgive(gap));
+        true
+    }
+
     async fn obey(&mut self, command: Command) {
         // a client that went away is no concern of the loop: failed replies are dropped
         match command {
@@ -160,7 +184,8 @@ impl ControlLoop {
             Command::List { reply } => {
                 let mut all: Vec<&Entry> = self.jobs.values().collect();
                 all.sort_by_key(|e| e.job.submitted_at);
-                let _ = reply.send(all.into_iter().map(|e| e.status(&self.queue_reason())).collect());
+                let queue = self.queue_reason();
+                let _ = reply.send(all.into_iter().map(|e| live::brief(e.status(&queue))).collect());
             }
             Command::Status { job, reply } => {
                 let _ = reply.send(self.entry(&job).map(|e| e.status(&self.queue_reason())));
@@ -194,16 +219,10 @@ impl ControlLoop {
 
     async fn submit(&mut self, submission: Submission) -> Result<(JobId, bool), ApiError> {
         let job = submission::job_of(submission, &self.options.run_dirs, self.clock.now())?;
-        let id = job.id.clone();
-        if let Some(known) = self.jobs.get(&id) {
-            if known.job.submission_id == job.submission_id {
-                return Ok((id, true));
-            }
-            return Err(ApiError::new(
-                ErrorCode::BadInput,
-                format!("the submission id makes the id of another job, {id}"),
-            ));
+        if let Some(known) = submission::known(&job, self.jobs.values().map(|e| &e.job))? {
+            return Ok((known, true));
         }
+        let id = job.id.clone();
         let version = self.persist(&job, Precondition::Absent).await?;
         tracing::info!(job = %id, "submitted");
         self.jobs.insert(id.clone(), Entry::new(job, version));

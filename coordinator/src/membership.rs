@@ -84,6 +84,16 @@ impl Membership {
         true
     }
 
+    /// Nobody listened for `ms`: that time counts for nobody's silence and no deadline.
+    pub fn forgive(&mut self, ms: u64) {
+        self.launched_at += ms;
+        self.stopping_since = self.stopping_since.map(|since| since + ms);
+        for member in &mut self.members {
+            member.last_heard += ms;
+            member.broken_since = member.broken_since.map(|since| since + ms);
+        }
+    }
+
     /// What is to be done now.
     pub fn review(&self, now: UnixMs, timeouts: &Timeouts) -> Verdict {
         for member in &self.members {
@@ -167,6 +177,16 @@ mod tests {
         one.formed = true;
         assert!(matches!(one.review(2999, &timeouts()), Verdict::Wait(_)));
         assert!(matches!(one.review(3000, &timeouts()), Verdict::Lost(_)));
+    }
+
+    #[test]
+    fn time_in_which_nobody_listened_is_no_silence() {
+        let mut two = Membership::new(2, 0);
+        two.join(member("worker-0", 1000));
+        two.stopping_since = Some(1000);
+        two.forgive(3_600_000);
+        assert!(matches!(two.review(3_605_999, &timeouts()), Verdict::Wait(_)));
+        assert!(matches!(two.review(3_606_000, &timeouts()), Verdict::Lost(_)));
     }
 
     #[test]

@@ -16,16 +16,11 @@ const STEP_EVERY: Duration = Duration::from_millis(100);
 /// What the coordinator wants of the trainer. Once told to stop, it stays so.
 #[derive(Debug, Default)]
 pub struct Orders {
-    checkpoint: AtomicBool,
     checkpoint_and_stop: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Orders {
-    pub fn checkpoint(&self) {
-        self.checkpoint.store(true, Ordering::Relaxed);
-    }
-
     pub fn checkpoint_and_stop(&self) {
         self.checkpoint_and_stop.store(true, Ordering::Relaxed);
     }
@@ -34,14 +29,12 @@ impl Orders {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// The next directive; asking for a checkpoint is answered once.
-    pub fn take(&self) -> Directive {
+    /// The next directive.
+    pub fn directive(&self) -> Directive {
         if self.stop.load(Ordering::Relaxed) {
             Directive::Stop
         } else if self.checkpoint_and_stop.load(Ordering::Relaxed) {
             Directive::CheckpointAndStop
-        } else if self.checkpoint.swap(false, Ordering::Relaxed) {
-            Directive::Checkpoint
         } else {
             Directive::Continue
         }
@@ -87,7 +80,7 @@ impl Observer for Reporter {
             let step = wire::Step { epoch, step, step_in_epoch, steps_per_epoch, epochs, losses, seconds };
             self.uplink.send_or_drop(Message::Step(step));
         }
-        self.orders.take()
+        self.orders.directive()
     }
 
     fn epoch(&mut self, report: &EpochReport) {
@@ -143,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_throttled_and_orders_obeyed_once_or_for_good() {
+    fn steps_are_throttled_and_orders_obeyed_for_good() {
         let dir = tempfile::tempdir().unwrap();
         let (uplink, mut sent) = Uplink::to_channel(1);
         let store = CheckpointStore::new(dir.path().into());
@@ -151,15 +144,13 @@ mod tests {
         let orders = Arc::new(Orders::default());
         let mut reporter = Reporter::new(uplink, Arc::clone(&orders), writer, 3);
         assert_eq!(reporter.step(&step(1)), Directive::Continue);
-        orders.checkpoint();
-        assert_eq!(reporter.step(&step(2)), Directive::Checkpoint);
-        assert_eq!(reporter.step(&step(3)), Directive::Continue);
         orders.checkpoint_and_stop();
-        assert_eq!(reporter.step(&step(4)), Directive::CheckpointAndStop);
+        assert_eq!(reporter.step(&step(2)), Directive::CheckpointAndStop);
+        assert_eq!(reporter.step(&step(3)), Directive::CheckpointAndStop);
         orders.stop();
-        assert_eq!(reporter.step(&step(5)), Directive::Stop);
+        assert_eq!(reporter.step(&step(4)), Directive::Stop);
         assert!(matches!(sent.try_recv().unwrap().message, Some(Message::Step(_))));
-        assert!(sent.try_recv().is_err(), "five steps at once are one report");
+        assert!(sent.try_recv().is_err(), "four steps at once are one report");
         reporter.finish();
     }
 

@@ -1,5 +1,5 @@
 //! Writes checkpoint shards on a thread of its own: training only waits when the one before is still being written.
-//! Commits nothing; the coordinator does.
+//! Commits nothing; the coordinator does. Whoever drops the writer, even in a panic, waits for what it was given.
 
 use crate::agent::Uplink;
 use accord_data::checkpoint::{CheckpointError, CheckpointStore, Snapshot};
@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 
 /// The way to the writing thread.
 pub struct SnapshotWriter {
-    snapshots: SyncSender<Snapshot>,
-    thread: JoinHandle<()>,
+    /// None while it ends.
+    snapshots: Option<SyncSender<Snapshot>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl SnapshotWriter {
@@ -26,19 +27,26 @@ impl SnapshotWriter {
         let (snapshots, inbox) = sync_channel(1);
         let work = move || write_all(&inbox, &store, generation, rank, &uplink);
         let thread = std::thread::Builder::new().name("snapshots".into()).spawn(work)?;
-        Ok(SnapshotWriter { snapshots, thread })
+        Ok(SnapshotWriter { snapshots: Some(snapshots), thread: Some(thread) })
     }
 
     pub fn write(&self, snapshot: Snapshot) {
-        if self.snapshots.send(snapshot).is_err() {
+        if self.snapshots.as_ref().is_none_or(|snapshots| snapshots.send(snapshot).is_err()) {
             tracing::error!("the checkpoint thread is gone");
         }
     }
 
     /// Waits until everything is written and reported.
     pub fn finish(self) {
-        drop(self.snapshots);
-        if self.thread.join().is_err() {
+        drop(self);
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        // the thread ends when it has written all that it was given
+        drop(self.snapshots.take());
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the checkpoint thread panicked");
         }
     }
@@ -81,4 +89,29 @@ fn write(store: &CheckpointStore, generation: u64, rank: u32, snapshot: &Snapsho
         progress_json: serde_json::to_string(&snapshot.progress)?,
         files: files.into_iter().map(file).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accord_data::checkpoint::Progress;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_panic_waits_for_the_snapshot_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (uplink, mut sent) = Uplink::to_channel(1);
+        let writer = SnapshotWriter::start(CheckpointStore::new(dir.path().into()), 1, 0, uplink).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let writer = writer;
+            writer.write(Snapshot {
+                rows: Vec::new(),
+                dense: Vec::new(),
+                progress: Progress { step: 7, ..Progress::default() },
+            });
+            panic!("out of memory");
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(sent.try_recv().unwrap().message, Some(Message::ShardWritten(shard)) if shard.step == 7));
+    }
 }

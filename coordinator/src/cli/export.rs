@@ -77,6 +77,10 @@ pub fn run(args: ExportArgs) -> anyhow::Result<()> {
         return Err(Usage("--k 0 asks for no items: give 1 or more".into()).into());
     }
     let run = FinishedRun::open(&args.job)?;
+    if args.what == What::Topk && args.k > run.item.rows {
+        let (k, items) = (args.k, run.item.rows);
+        return Err(Usage(format!("--k {k} asks for more than there is: give {items}, all items, or less")).into());
+    }
     let dataset = run.dataset()?;
     let mut folder = Folder::create(args.out.clone().unwrap_or_else(|| run.export_folder()))?;
     folder.lines("users.txt", &dataset.user_ids)?;
@@ -226,6 +230,23 @@ mod tests {
         let (_root, out) = export(What::Topk, Format::Npy);
         assert!(fs::read(out.join("topk_items.npy")).unwrap().starts_with(b"\x93NUMPY\x01\x00"));
         assert_eq!(fs::metadata(out.join("topk_scores.npy")).unwrap().len(), 128 + 4 * 9);
+    }
+
+    #[test]
+    fn more_items_than_there_are_is_refused_before_anything_is_written() {
+        let (root, run_dir) = finished::fixture::finished_run();
+        let out = root.path().join("out");
+        let args = ExportArgs {
+            job: run_dir,
+            what: What::Topk,
+            format: Format::Npy,
+            k: 5,
+            out: Some(out.clone()),
+            json: false,
+        };
+        let error = run(args).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("give 4"), "{error}");
+        assert!(!out.exists());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod watch;
 use accord_proto::status::{ApiError, ErrorCode};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The user gave something that cannot be used: exit code 2, the message is all they need.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +117,15 @@ fn start_log(command: &Command) {
     let _ = log.with_ansi(output::stderr_is_terminal()).try_init();
 }
 
+/// How long a thread that is stuck, on a disk that does not answer, may keep the process from ending.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
 /// Runs a command that talks to a coordinator.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(END_WITHIN);
+    result
 }
 
 #[cfg(test)]
@@ -134,6 +141,19 @@ mod tests {
             let group = command.has_subcommands();
             assert!(group || help.contains("Example"), "{} --help has no example", command.get_name());
         }
+    }
+
+    #[test]
+    fn a_stuck_thread_does_not_keep_a_command_from_ending() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let work = async move {
+            drop(tokio::task::spawn_blocking(move || held.recv_timeout(Duration::from_secs(30))));
+            Ok(7)
+        };
+        let begin = std::time::Instant::now();
+        assert_eq!(block_on(work).unwrap(), 7);
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        drop(release);
     }
 
     #[test]

@@ -66,7 +66,10 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
     let job = job_file::read(&args.job, sets)?;
     let shown_dir = args.run_dir.unwrap_or_else(|| Path::new("runs").join(&job.spec.job.name));
     let dir = std::path::absolute(&shown_dir)?;
+    let worker = || find_worker_binary(args.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()));
     if args.fresh {
+        // a run that cannot start clears nothing
+        worker()?;
         run_dir::clear(&dir).map_err(usage)?;
     }
     match run_dir::inspect(&dir).map_err(usage)? {
@@ -82,7 +85,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let worker = find_worker_binary(args.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
+    let worker = worker()?;
     super::block_on(async {
         let plane = start(worker, dir).await?;
         let result = train(&plane, job, &shown_dir).await;
@@ -150,7 +153,11 @@ async fn train(plane: &Plane, job: JobFile, shown_dir: &Path) -> anyhow::Result<
     // as the user named it
     status.run_dir = shown_dir.display().to_string();
     if status.phase() == accord_proto::job::Phase::Suspended {
-        return Err(Interrupted("its state is saved; the same command goes on from there".into()).into());
+        let text = match status.progress {
+            Some(_) => "its state is saved; the same command goes on from there",
+            None => "stopped before training began; the same command starts it again",
+        };
+        return Err(Interrupted(text.into()).into());
     }
     watch::conclude(&status)
 }

@@ -1,4 +1,4 @@
-//! `coordinator serve`: a control plane that stays.
+//! `coordinator serve`: a control plane that stays. It trusts every client that reaches its address.
 
 use super::watch::Interrupts;
 use super::{Usage, output};
@@ -10,7 +10,8 @@ use crate::store::EmbeddedStore;
 use anyhow::Context;
 use clap::Args;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -23,7 +24,11 @@ use tokio::net::TcpListener;
 
 Settings: defaults < file < environment < flags. Workers run on this machine, one job at a time unless
 max_running_jobs says more. Stopping it stops the workers; starting it again takes unfinished jobs up from their
-checkpoints. It listens on loopback only: this version has no TLS.")]
+checkpoints.
+
+It listens on loopback only: this version has no TLS and asks nobody who they are. Everyone who can reach the loopback
+address of this machine, every local user, may submit and cancel jobs, read their logs, and have `serve` read data
+folders as the user it runs as. The state directory is created for that user alone (mode 0700).")]
 pub(super) struct ServeArgs {
     /// Settings file
     #[arg(value_name = "serve.toml")]
@@ -60,11 +65,16 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     super::block_on(serve(config))
 }
 
+/// For this user alone: it holds the tokens of workers. A folder that is there keeps its mode.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let worker = find_worker_binary(config.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
     let mut interrupts = Interrupts::listen()?;
     let state_dir = std::path::absolute(&config.state_dir)?;
-    std::fs::create_dir_all(&state_dir).with_context(|| state_dir.display().to_string())?;
+    create_private(&state_dir).with_context(|| state_dir.display().to_string())?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     let options = PlaneOptions {
@@ -81,4 +91,19 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     output::note("stopping; unfinished jobs go on when it is started again");
     plane.shut_down().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_state_directory_is_its_users_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("var/accord");
+        create_private(&dir).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        create_private(&dir).unwrap();
+    }
 }

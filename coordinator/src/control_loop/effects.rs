@@ -84,6 +84,12 @@ impl ControlLoop {
             logs.insert(rank, log);
         }
         let mut notices = opened.warnings.clone();
+        for warning in &notices {
+            tracing::warn!(job = %id, generation, "{warning}");
+            if let Some(log) = logs.get(&0) {
+                log.append(&format!("coordinator: {warning}"));
+            }
+        }
         let resume = opened.resume.clone();
         if let Some(resume) = &resume {
             notices.push(format!("going on from the checkpoint of step {}", resume.step));

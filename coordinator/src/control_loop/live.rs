@@ -16,6 +16,9 @@ use tokio::sync::{broadcast, mpsc};
 /// Events a slow watcher may lag behind before it misses some.
 const WATCH_BACKLOG: usize = 256;
 
+/// What a list of jobs says of each one's reason at most.
+const LISTED_REASON_BYTES: usize = 200;
+
 /// One job in the loop.
 pub(super) struct Entry {
     pub(super) job: Job,
@@ -133,7 +136,10 @@ impl Entry {
             (Phase::Failed { failure }, _) => failure.text.clone(),
             (Phase::Succeeded, _) => "training is over".into(),
             (Phase::Cancelled, _) => "cancelled by a user".into(),
-            (Phase::Suspended, _) => "stopped by a user; its state is saved".into(),
+            (Phase::Suspended, _) if self.job.generation == 0 => "stopped before training began".into(),
+            (Phase::Suspended, _) if self.progress.is_some() => "stopped by a user; its state is saved".into(),
+            // while it was starting, or under an earlier coordinator
+            (Phase::Suspended, _) => "stopped by a user".into(),
         }
     }
 }
@@ -159,7 +165,27 @@ fn phase(phase: &Phase) -> (wire::Phase, wire::FailureKind) {
     }
 }
 
+/// One of many in a list, which must fit a message: the first line of its reason, cut.
+pub(super) fn brief(mut status: wire::JobStatus) -> wire::JobStatus {
+    let line = status.reason.lines().next().unwrap_or_default();
+    status.reason = line[..line.floor_char_boundary(LISTED_REASON_BYTES)].into();
+    status
+}
+
 /// Where a job's record lies in the store.
 pub(super) fn key(id: &JobId) -> String {
     format!("jobs/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_reason_is_one_short_line() {
+        let reason = format!("worker-0 crashed {}\n  its last words", "é".repeat(300));
+        let listed = brief(wire::JobStatus { reason, ..wire::JobStatus::default() }).reason;
+        assert!(listed.starts_with("worker-0 crashed é") && listed.len() <= LISTED_REASON_BYTES, "{listed}");
+        assert!(!listed.contains('\n'));
+    }
 }

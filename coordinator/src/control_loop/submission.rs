@@ -62,3 +62,47 @@ pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Res
         stopping: false,
     })
 }
+
+/// The job that this submission made before, if it did.
+///
+/// # Errors
+/// [`ErrorCode::BadInput`] when the submission id, or the job id made from it, is another job's.
+pub(super) fn known<'a>(job: &Job, jobs: impl Iterator<Item = &'a Job> + Clone) -> Result<Option<JobId>, ApiError> {
+    let bad = |text: String| Err(ApiError::new(ErrorCode::BadInput, text));
+    if let Some(known) = jobs.clone().find(|j| j.submission_id == job.submission_id) {
+        if (&known.job_toml, &known.job_root) != (&job.job_toml, &job.job_root) {
+            return bad(format!("submission id {} was used for another job", job.submission_id));
+        }
+        return Ok(Some(known.id.clone()));
+    }
+    if jobs.into_iter().any(|j| j.id == job.id) {
+        return bad(format!("the submission id makes the id of another job, {}", job.id));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(submission_id: &str, name: &str, job_root: &str) -> Job {
+        let job_toml = format!("[job]\nname = \"{name}\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n");
+        let (submission_id, job_root) = (submission_id.into(), job_root.into());
+        let submission = Submission { submission_id, job_toml, overrides: Vec::new(), job_root };
+        job_of(submission, &RunDirs::Under("runs".into()), 0).unwrap()
+    }
+
+    #[test]
+    fn a_submission_id_is_one_job_and_no_other() {
+        let first = job("s", "a", "/data");
+        let jobs = [first.clone()];
+        assert_eq!(known(&job("s", "a", "/data"), jobs.iter()).unwrap(), Some(first.id));
+        assert_eq!(known(&job("t", "a", "/data"), jobs.iter()).unwrap(), None);
+        // another name makes another job id: the submission id tells
+        for other in [job("s", "b", "/data"), job("s", "a", "/elsewhere")] {
+            let error = known(&other, jobs.iter()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadInput);
+            assert_eq!(error.message, "submission id s was used for another job");
+        }
+    }
+}

@@ -158,7 +158,12 @@ impl ControlLoop {
             return;
         }
         match record {
-            Record::Committed { step } => tracing::info!(job = %id, generation, step, "checkpoint committed"),
+            Record::Committed { step, notice } => {
+                tracing::info!(job = %id, generation, step, "checkpoint committed");
+                if let Some(notice) = notice {
+                    self.tell(id, Seen::Notice(notice));
+                }
+            }
             Record::NotCommitted { step, reason } => {
                 self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
             }
@@ -168,6 +173,10 @@ impl ControlLoop {
                 self.happen(id, Event::Finished { generation }).await;
             }
             Record::Stopped => self.happen(id, Event::Stopped { generation }).await,
+            Record::NotSaved { reason } => {
+                let text = format!("the state could not be saved: {reason}");
+                self.fail(id, generation, FailureKind::Internal, text).await;
+            }
             Record::Broken { reason } => self.fail(id, generation, FailureKind::Internal, reason).await,
         }
     }
@@ -281,13 +290,28 @@ fn same_secret(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (x, y)| differs | (x ^ y)) == 0
 }
 
-pub(super) fn bounded(mut text: String) -> String {
-    if text.len() > MAX_REASON_BYTES {
-        let mut end = MAX_REASON_BYTES;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+/// Keeps the beginning, which says what, and the end, which says why.
+pub(super) fn bounded(text: String) -> String {
+    const GAP: &str = "\n[...]\n";
+    if text.len() <= MAX_REASON_BYTES {
+        return text;
     }
-    text
+    let half = (MAX_REASON_BYTES - GAP.len()) / 2;
+    let head = &text[..text.floor_char_boundary(half)];
+    let tail = &text[text.ceil_char_boundary(text.len() - half)..];
+    format!("{head}{GAP}{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_keeps_its_beginning_and_its_end() {
+        let text = format!("worker-0 crashed {} out of memory", "é".repeat(MAX_REASON_BYTES));
+        let short = bounded(text);
+        assert!(short.len() <= MAX_REASON_BYTES);
+        assert!(short.starts_with("worker-0 crashed é") && short.ends_with("é out of memory"));
+        assert_eq!(bounded("short".into()), "short");
+    }
 }

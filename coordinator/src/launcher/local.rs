@@ -123,10 +123,11 @@ impl Launcher for LocalLauncher {
     fn shut_down(&self, grace: Duration) -> BoxFuture<'_, ()> {
         let all: Vec<_> = self.children().drain().map(|(_, child)| child).collect();
         Box::pin(async move {
-            for (end, tasks) in all {
+            // all at once: one that takes its time takes it from nobody
+            for (end, _) in &all {
                 end.send_replace(Some(grace));
-                futures::future::join_all(tasks).await;
             }
+            futures::future::join_all(all.into_iter().flat_map(|(_, tasks)| tasks)).await;
         })
     }
 }

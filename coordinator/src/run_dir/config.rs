@@ -1,5 +1,6 @@
 //! What of a job file affects training: two runs may share a directory only where this is equal. Names, paths, places
-//! and how often to save are left out; what data is trained on is compared by its digest instead of its path.
+//! and how often to save are left out; what data is trained on is compared by its digest instead of its path. Where
+//! checkpoints lie affects no training, but a run that looks for them elsewhere would not go on.
 
 use accord_spec::JobSpec;
 use serde_json::Value;
@@ -13,6 +14,13 @@ fn training_keys(spec: &JobSpec) -> BTreeMap<String, String> {
         flatten(section, &whole[section], &mut keys);
     }
     keys.retain(|key, _| !matches!(key.as_str(), "job.name" | "job.priority" | "data.path"));
+    keys
+}
+
+/// [`training_keys`] and where a run's checkpoints are looked for.
+fn resuming_keys(spec: &JobSpec) -> BTreeMap<String, String> {
+    let mut keys = training_keys(spec);
+    keys.insert("checkpoint.uri".into(), Value::from(spec.checkpoint.uri.as_str()).to_string());
     keys
 }
 
@@ -30,9 +38,9 @@ fn flatten(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
     }
 }
 
-/// `optim.lr 0.001 -> 0.01` for each key that differs.
+/// `optim.lr 0.001 -> 0.01` for each key that differs and keeps a run from going on.
 pub fn differences(old: &JobSpec, new: &JobSpec) -> Vec<String> {
-    let (old, new) = (training_keys(old), training_keys(new));
+    let (old, new) = (resuming_keys(old), resuming_keys(new));
     let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let shown = |value: Option<&String>| value.map_or("unset", String::as_str).to_string();
     names
@@ -72,6 +80,13 @@ mod tests {
     fn names_places_and_saving_may_change() {
         let moved = spec(&["job.name=b", "data.path=elsewhere", "checkpoint.every_steps=7", "cluster.device=cpu"]);
         assert!(differences(&spec(&[]), &moved).is_empty());
+        assert_eq!(digest(&spec(&[])), digest(&moved));
+    }
+
+    #[test]
+    fn checkpoints_elsewhere_are_a_difference_but_not_in_the_digest() {
+        let moved = spec(&["checkpoint.uri=saved"]);
+        assert_eq!(differences(&spec(&[]), &moved), [r#"checkpoint.uri "checkpoints" -> "saved""#]);
         assert_eq!(digest(&spec(&[])), digest(&moved));
     }
 

@@ -135,6 +135,8 @@ struct Seen {
     #[serde(default)]
     event: String,
     #[serde(default)]
+    split: String,
+    #[serde(default)]
     epoch: u64,
     #[serde(default)]
     step: u64,
@@ -195,8 +197,7 @@ fn lines_of(lines: &[(&str, Seen)], point: ResumePoint) -> usize {
     // only when the next one has begun.
     let over = |s: &Seen| s.step < point.step || (s.step == point.step && point.step_in_epoch == 0);
     let last = lines.iter().filter(|(_, s)| s.kind == "epoch" && over(s)).map(|(_, s)| s.epoch).max();
-    lines
-        .iter()
-        .rposition(|(_, s)| matches!(s.kind.as_str(), "epoch" | "eval") && last.is_some_and(|epoch| s.epoch <= epoch))
-        .map_or(0, |at| at + 1)
+    // the test line comes last of all and carries the epoch of the best
+    let part = |s: &Seen| matches!(s.kind.as_str(), "epoch" | "eval") && s.split != "test";
+    lines.iter().rposition(|(_, s)| part(s) && last.is_some_and(|epoch| s.epoch <= epoch)).map_or(0, |at| at + 1)
 }

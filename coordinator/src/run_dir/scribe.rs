@@ -42,14 +42,16 @@ pub enum Entry {
 /// What it answers.
 #[derive(Debug, PartialEq)]
 pub enum Record {
-    /// A checkpoint is committed.
-    Committed { step: u64 },
+    /// A checkpoint is committed. `notice`: what went wrong after that.
+    Committed { step: u64, notice: Option<String> },
     /// A checkpoint could not be committed; training goes on.
     NotCommitted { step: u64, reason: String },
     /// Every rank finished, the summary is on disk.
     Finished { test: Box<Eval> },
     /// Every rank saved its state and stopped.
     Stopped,
+    /// Every rank stopped, but the newest state is not on disk.
+    NotSaved { reason: String },
     /// The directory cannot be written.
     Broken { reason: String },
 }
@@ -79,6 +81,7 @@ impl Scribe {
             uses: Vec::new(),
             test: None,
             stopped: 0,
+            unsaved: None,
         };
         let thread = std::thread::Builder::new().name("scribe".into()).spawn(move || desk.work(inbox, &answer))?;
         Ok((Scribe { entries }, thread))
@@ -102,6 +105,8 @@ struct Desk {
     uses: Vec<RankUse>,
     test: Option<(u64, Eval)>,
     stopped: u32,
+    /// Why the newest checkpoint is not on disk; none when it is.
+    unsaved: Option<String>,
 }
 
 impl Desk {
@@ -134,12 +139,20 @@ impl Desk {
                 self.opened.metrics.epoch(&report, self.run.generation, self.run.world)?;
             }
             Entry::Eval(report) => self.opened.metrics.eval(&report)?,
-            Entry::Event(event) => self.opened.metrics.event(&event)?,
+            Entry::Event(event) => {
+                if let Event::CheckpointFailed { reason, .. } = &event {
+                    self.unsaved = Some(reason.clone());
+                }
+                self.opened.metrics.event(&event)?;
+            }
             Entry::Shard { rank, shard } => return self.shard(rank, shard),
             Entry::Finished { rank, report } => return self.finished(rank, report),
             Entry::Stopped { rank: _ } => {
                 self.stopped += 1;
                 if self.stopped == self.run.world {
+                    if let Some(reason) = self.unsaved.take() {
+                        return Ok(Some(Record::NotSaved { reason }));
+                    }
                     self.opened.metrics.event(&Event::Suspended { generation: self.run.generation })?;
                     self.opened.metrics.sync()?;
                     return Ok(Some(Record::Stopped));
@@ -163,8 +176,13 @@ impl Desk {
         // the manifest stands for the lines said before the snapshot
         self.opened.metrics.sync()?;
         match self.commit(step, shards) {
-            Ok(()) => Ok(Some(Record::Committed { step })),
+            Ok(()) => {
+                self.unsaved = None;
+                let notice = self.retain().err().map(|e| format!("older checkpoints could not be removed: {e}"));
+                Ok(Some(Record::Committed { step, notice }))
+            }
             Err(reason) => {
+                self.unsaved = Some(reason.clone());
                 let generation = self.run.generation;
                 self.opened.metrics.event(&Event::CheckpointFailed { step, generation, reason: reason.clone() })?;
                 Ok(Some(Record::NotCommitted { step, reason }))
@@ -195,12 +213,15 @@ impl Desk {
         };
         match self.opened.checkpoints.commit(step, &manifest) {
             // the same step was saved before, by a suspension or an earlier session: the same state
-            Ok(()) | Err(CheckpointError::AlreadyCommitted { .. }) => {}
-            Err(error) => return Err(error.to_string()),
+            Ok(()) | Err(CheckpointError::AlreadyCommitted { .. }) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
-        let list = self.opened.checkpoints.list().map_err(|e| e.to_string())?;
+    }
+
+    fn retain(&self) -> Result<(), CheckpointError> {
+        let list = self.opened.checkpoints.list()?;
         let kept = list.iter().map(|(step, manifest)| (*step, manifest.progress.best_epoch));
-        self.opened.checkpoints.retain(self.run.keep, best_step(kept)).map_err(|e| e.to_string())?;
+        self.opened.checkpoints.retain(self.run.keep, best_step(kept))?;
         Ok(())
     }
 
@@ -255,6 +276,54 @@ fn best_step(newest_first: impl Iterator<Item = (u64, u64)>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run_dir::open::{OpenRequest, open};
+    use accord_data::checkpoint::{CheckpointStore, Snapshot};
+    use accord_proto::worker::CheckpointFile;
+    use std::path::Path;
+
+    /// What a scribe of one worker answers to these entries.
+    fn answers(dir: &Path, entries: impl FnOnce() -> Vec<Entry>) -> Vec<Record> {
+        let job_toml = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n".to_string();
+        let spec = accord_spec::parse(&job_toml, &[]).unwrap();
+        let request = OpenRequest { dir: dir.into(), spec, job_toml, job_root: "/data".into(), generation: 1 };
+        let (job, model, config_digest) = ("a".into(), "lightgcn".into(), "digest".into());
+        let run = Run { job, model, generation: 1, world: 1, config_digest, keep: 3 };
+        let (sender, answered) = std::sync::mpsc::channel();
+        let answer = Box::new(move |record| sender.send(record).unwrap());
+        let (scribe, thread) = Scribe::start(run, open(request).unwrap(), answer).unwrap();
+        entries().into_iter().for_each(|entry| assert!(scribe.tell(entry)));
+        drop(scribe);
+        thread.join().unwrap();
+        answered.into_iter().collect()
+    }
+
+    fn failed(step: u64) -> Entry {
+        Entry::Event(Event::CheckpointFailed { step, generation: 1, reason: "disk full".into() })
+    }
+
+    fn shard(dir: &Path, step: u64) -> Entry {
+        let progress = Progress { step, ..Progress::default() };
+        let progress_json = serde_json::to_string(&progress).unwrap();
+        let snapshot = Snapshot { rows: Vec::new(), dense: Vec::new(), progress };
+        let files = CheckpointStore::new(dir.join("checkpoints")).write_shard(step, 1, 0, &snapshot).unwrap();
+        let files =
+            files.into_iter().map(|f| CheckpointFile { name: f.name, bytes: f.bytes, blake3: f.blake3 }).collect();
+        Entry::Shard { rank: 0, shard: ShardWritten { step, progress_json, files } }
+    }
+
+    #[test]
+    fn a_stop_whose_state_is_not_on_disk_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = answers(dir.path(), || vec![failed(5), Entry::Stopped { rank: 0 }]);
+        assert_eq!(told, [Record::NotSaved { reason: "disk full".into() }]);
+    }
+
+    #[test]
+    fn a_later_checkpoint_makes_up_for_one_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let entries = || vec![failed(5), shard(dir.path(), 6), Entry::Stopped { rank: 0 }];
+        assert_eq!(answers(dir.path(), entries), [Record::Committed { step: 6, notice: None }, Record::Stopped]);
+    }
 
     #[test]
     fn the_best_checkpoint_is_the_first_that_holds_the_best_state() {

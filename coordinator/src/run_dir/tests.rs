@@ -105,6 +105,16 @@ fn without_its_marker_a_checkpoint_cuts_by_steps() {
 }
 
 #[test]
+fn without_its_marker_a_test_line_does_not_decide_where_to_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = written(dir.path());
+    // of the best epoch, said at the end
+    MetricsFile::append_to(&path).unwrap().eval(&eval(1, Split::Test)).unwrap();
+    rewind(&path, Some(ResumePoint { step: 12, step_in_epoch: 2 })).unwrap();
+    assert_eq!(kinds(&path), ["epoch", "eval", "checkpoint_failed"]);
+}
+
+#[test]
 fn a_folder_of_other_files_is_neither_used_nor_cleared() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(inspect(&dir.path().join("missing")), Ok(State::Empty)));

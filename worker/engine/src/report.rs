@@ -67,8 +67,6 @@ pub struct EvalReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
     Continue,
-    /// Hand over a snapshot and go on.
-    Checkpoint,
     /// Hand over a snapshot and end the run (suspend, Ctrl-C).
     CheckpointAndStop,
     /// End the run at once (cancel, abort).

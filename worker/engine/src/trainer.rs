@@ -88,7 +88,7 @@ impl Trainer {
         self.notices.drain(..).for_each(|notice| observer.notice(&notice));
         while !self.progress.finished && self.progress.epoch < self.spec.optim.epochs {
             match self.epoch(observer)? {
-                Directive::Continue | Directive::Checkpoint => {}
+                Directive::Continue => {}
                 Directive::CheckpointAndStop | Directive::Stop => return Ok(Outcome::Stopped),
             }
         }
@@ -130,7 +130,7 @@ impl Trainer {
                 self.end_epoch(steps, start, &clock, observer);
             }
             let due = self.progress.step.is_multiple_of(self.spec.checkpoint.every_steps) || self.progress.finished;
-            if due || matches!(directive, Directive::Checkpoint | Directive::CheckpointAndStop) {
+            if due || directive == Directive::CheckpointAndStop {
                 observer.snapshot(self.snapshot());
             }
             if matches!(directive, Directive::Stop | Directive::CheckpointAndStop) {

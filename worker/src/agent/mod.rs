@@ -176,7 +176,7 @@ impl Agent {
             match directive.ok_or(AgentError::Lost)?.directive {
                 Some(directive::Directive::Form(form)) => return Ok(Some(form)),
                 Some(directive::Directive::Abort(_) | directive::Directive::CheckpointAndStop(_)) => return Ok(None),
-                Some(directive::Directive::Checkpoint(_)) | None => {}
+                None => {}
             }
         }
     }
@@ -184,7 +184,6 @@ impl Agent {
     fn obey(&mut self, directive: Result<Option<Directive>, tonic::Status>) -> Result<(), AgentError> {
         let directive = directive.map_err(|status| AgentError::Refused(status.message().to_string()))?;
         match directive.ok_or(AgentError::Lost)?.directive {
-            Some(directive::Directive::Checkpoint(_)) => self.orders.checkpoint(),
             Some(directive::Directive::CheckpointAndStop(_)) => self.orders.checkpoint_and_stop(),
             Some(directive::Directive::Abort(abort)) => {
                 tracing::info!(why = abort.why, "told to end");
