@@ -253,11 +253,11 @@ fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Opti
     Ok(Some(Texts { profile: table([user_profile, item_profile]), intent }))
 }
 
-/// Up to these weights the error stays below f32 rounding (6e-8) of the whole gradient's largest element. Scaled from
-/// measurements of each form alone: at weight 1e-7 the moment form moves it by at most 1.2e-8, and bf16 errs a quarter of
-/// that (RESULTS.md, "Translation term").
-const MOMENTS_UP_TO: f64 = 5e-7;
-const BF16_UP_TO: f64 = 2e-6;
+/// Up to these weights the error stays below f32 rounding (6e-8) of the whole gradient's largest element. Measured on
+/// amazon after 300 steps at weight 1e-3: the moment form moves the gradient by 2.2e-7, bf16 by 9.3e-8, and the move is
+/// linear in the weight; the rest is margin for late training, where cosines near 1 make moments err most (RESULTS.md).
+const MOMENTS_UP_TO: f64 = 1e-5;
+const BF16_UP_TO: f64 = 1e-4;
 
 fn translation_precision(spec: &JobSpec, nodes: usize, kernels: &dyn Kernels, notices: &mut Vec<String>) -> Precision {
     // the matching term holds the translation term once more
