@@ -22,7 +22,9 @@ pub fn root() -> PathBuf {
 pub fn coordinator_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
+        // the cargo that runs this test: another toolchain would build everything again
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
         // the features that `make test` builds with, so that nothing is built twice
         build.args(["build", "--workspace", "--bins", "--features", "accord-tests/torch"]).current_dir(root());
         if !cfg!(debug_assertions) {
