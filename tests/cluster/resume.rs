@@ -26,12 +26,14 @@ fn the_same_run_twice_is_bitwise_equal() {
     }
 }
 
-/// A run that has come to `lines` lines of metrics.jsonl.
+/// A run that trains: metrics.jsonl has `lines` lines, and some that this process wrote.
 fn start(job: &Path, run_dir: &Path, lines: usize) -> Child {
+    let metrics = run_dir.join("metrics.jsonl");
+    let count = || std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
+    let wanted = lines.max(count() + 2);
     let mut command = coordinator(&["run", text(job), "--run-dir", text(run_dir)]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let metrics = run_dir.join("metrics.jsonl");
-    wait_until("metrics", || std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() >= lines));
+    wait_until("metrics", || count() >= wanted);
     child
 }
 
@@ -59,11 +61,10 @@ fn a_killed_coordinator_takes_its_worker_along_and_the_run_goes_on() {
     let run_dir = folder.path().join("killed");
     for lines in [3, 8] {
         let child = start(&job, &run_dir, lines);
-        let workers = children_of(child.id());
-        assert_eq!(workers.len(), 1, "{workers:?}");
+        let worker = worker_of(child.id());
         signal("KILL", child.id());
         collect(child);
-        wait_until("the worker to end", || !Path::new(&format!("/proc/{}", workers[0])).exists());
+        wait_until("the worker to end", || !Path::new(&format!("/proc/{worker}")).exists());
     }
     assert_eq!(run(&job, &run_dir), undisturbed);
 }
@@ -73,12 +74,21 @@ fn a_killed_worker_fails_the_job_with_its_end_named() {
     let (folder, job) = workspace("irllrec", 5000);
     let run_dir = folder.path().join("run");
     let child = start(&job, &run_dir, 3);
-    let workers = children_of(child.id());
-    assert_eq!(workers.len(), 1, "{workers:?}");
-    signal("KILL", workers[0]);
+    signal("KILL", worker_of(child.id()));
     let done = collect(child);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("signal 9"), "{}", done.stderr);
+}
+
+/// The one process that a coordinator started, once it has.
+fn worker_of(coordinator: u32) -> u32 {
+    let mut workers = Vec::new();
+    wait_until("the worker to start", || {
+        workers = children_of(coordinator);
+        !workers.is_empty()
+    });
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    workers[0]
 }
 
 /// Ids of the processes that `parent` started.
