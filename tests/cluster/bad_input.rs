@@ -179,3 +179,13 @@ fn a_bad_override_names_itself() {
         assert!(done.stderr.contains(words), "{set}: {}", done.stderr);
     }
 }
+
+#[test]
+fn inspecting_a_bad_dataset_is_bad_input_too() {
+    let (folder, _job) = workspace("lightgcn", 3);
+    write(folder.path(), "train.txt", b"");
+    let data = folder.path().join("data");
+    let done = finish(&mut coordinator(&["data", "inspect", text(&data), "--format", "pairs"]));
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("train.txt is empty"), "{}", done.stderr);
+}

@@ -95,7 +95,8 @@ fn success((): ()) -> ExitCode {
 const INTERRUPTED: u8 = 130;
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() {
+    // a dataset that cannot be read is the user's to change, like an argument
+    if error.is::<Usage>() || error.is::<accord_data::DataError>() {
         return 2;
     }
     if error.is::<Interrupted>() {

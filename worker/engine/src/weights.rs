@@ -1,6 +1,6 @@
 //! What is trained, as named tensors: parameters, and in the same shape their gradients and Adam moments.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Two linear layers with LeakyReLU(0.01) between: T -> H -> d, H = floor((T + d) / 2). Layouts of torch.nn.Linear.
 #[derive(Debug)]
@@ -90,9 +90,5 @@ impl Weights {
             profile: self.profile.as_ref().map(|t| t.map(&f)),
             intent: self.intent.as_ref().map(|t| t.map(&f)),
         }
-    }
-
-    pub fn kind(&self) -> Kind {
-        self.embeds.kind()
     }
 }
