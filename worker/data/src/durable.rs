@@ -26,6 +26,21 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Puts `bytes` in the place of whatever `target` holds; its folder must exist.
+pub(crate) fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = temporary(target);
+    let written = write_synced(&fresh, bytes).and_then(|()| fs::rename(&fresh, target));
+    if written.is_err() {
+        // the error itself says more than a failure to tidy up would
+        let _ = fs::remove_file(&fresh);
+    }
+    written?;
+    match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+        _ => sync_folder(Path::new(".")),
+    }
+}
+
 /// Gives a finished temporary file its name, unless that name is taken: then false, and the file there is untouched.
 /// The temporary file is gone afterwards in every case but an error.
 pub(crate) fn publish_new(temporary: &Path, target: &Path) -> io::Result<bool> {

@@ -18,13 +18,7 @@ impl Interactions {
     /// # Errors
     /// An id that is not below `users` or `items`, more than 2^31 - 1 pairs, or 2^32 - 1 nodes or more.
     pub fn from_pairs(users: usize, items: usize, pairs: &[(u32, u32)]) -> Result<(Interactions, u64), DataError> {
-        // nodes (users and items) and both directions of every pair are counted in u32
-        if users.saturating_add(items) >= u32::MAX as usize || pairs.len() > i32::MAX as usize {
-            return Err(DataError::Unusable {
-                problem: format!("{users} users, {items} items, {} interactions", pairs.len()),
-                advice: "users and items together must stay below 2^32 - 1, interactions below 2^31".into(),
-            });
-        }
+        fits(users, items, pairs.len())?;
         let mut next = vec![0u32; users + 1];
         for (entry, &(user, item)) in pairs.iter().enumerate() {
             let out_of_range = |side, id: u32, count| DataError::OutOfRange {
@@ -67,6 +61,36 @@ impl Interactions {
         }
         let duplicates = (pairs.len() - item.len()) as u64;
         Ok((Interactions { users, items, start, item }, duplicates))
+    }
+
+    /// Takes rows as they are made, one a user, each ascending and distinct: 4 bytes an interaction and 4 a user.
+    ///
+    /// # Errors
+    /// A row out of order, an item that is not below `items`, or sizes as in [`from_pairs`](Self::from_pairs).
+    pub fn from_rows<R: AsRef<[u32]>>(
+        items: usize,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<Interactions, DataError> {
+        let (mut start, mut item) = (vec![0], Vec::new());
+        for row in rows {
+            let (row, user) = (row.as_ref(), start.len() - 1);
+            if let Some(pair) = row.windows(2).find(|pair| pair[0] >= pair[1]) {
+                return Err(DataError::Unusable {
+                    problem: format!("row {user}: items {} and {} are not ascending", pair[0], pair[1]),
+                    advice: "sort each row and drop duplicates".into(),
+                });
+            }
+            if let Some(&last) = row.last().filter(|&&last| last as usize >= items) {
+                let (place, id) = (format!("row {user}"), u64::from(last));
+                return Err(DataError::OutOfRange { place, side: Side::Item, id, count: items });
+            }
+            item.extend_from_slice(row);
+            fits(user + 1, items, item.len())?;
+            start.push(item.len() as u32);
+        }
+        item.shrink_to_fit();
+        fits(start.len() - 1, items, item.len())?;
+        Ok(Interactions { users: start.len() - 1, items, start, item })
     }
 
     pub fn users(&self) -> usize {
@@ -125,6 +149,17 @@ impl Interactions {
         let dropped = (self.item.len() - item.len()) as u64;
         (Interactions { users: self.users, items: self.items, start, item }, dropped)
     }
+}
+
+/// Nodes (users and items) and both directions of every pair are counted in u32.
+fn fits(users: usize, items: usize, interactions: usize) -> Result<(), DataError> {
+    if users.saturating_add(items) < u32::MAX as usize && interactions <= i32::MAX as usize {
+        return Ok(());
+    }
+    Err(DataError::Unusable {
+        problem: format!("{users} users, {items} items, {interactions} interactions"),
+        advice: "users and items together must stay below 2^32 - 1, interactions below 2^31".into(),
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
 //! * [`random`]: the counter-based generator every random draw of a run goes through.
 //! * [`sampling`]: one epoch's batch order and negatives, the same for any number of workers.
+//! * [`partition`]: which worker owns which node, what each worker holds, and what workers send each other.
+//! * [`synthetic`]: made-up catalogs of any size, for measurements.
 //! * [`checkpoint`]: shards, then a manifest commits.
 //! * [`wheel`]: one PyPI wheel into the user's cache.
 //!
@@ -19,10 +21,12 @@ mod embeddings;
 mod error;
 mod interactions;
 mod manifest;
+pub mod partition;
 pub mod prepared;
 pub mod random;
 mod readers;
 pub mod sampling;
+pub mod synthetic;
 pub mod wheel;
 
 pub use dataset::Dataset;

@@ -15,6 +15,12 @@ pub enum Stream {
     Init,
     /// Which interactions are held out.
     Split,
+    /// Orders in which the partitioner visits nodes.
+    Partition,
+    /// Users, items and interactions of a made-up catalog.
+    Catalog,
+    /// Users that a sampled contrast is held against, by step.
+    Contrast,
 }
 
 /// The generator of one seed and one purpose.
@@ -39,6 +45,9 @@ impl Philox {
             Stream::Noise => 3,
             Stream::Init => 5,
             Stream::Split => 6,
+            Stream::Partition => 7,
+            Stream::Catalog => 8,
+            Stream::Contrast => 9,
         };
         let key = mix(seed ^ mix(stream_number));
         Philox { key: [key as u32, (key >> 32) as u32] }
@@ -65,10 +74,24 @@ impl Philox {
         let c = self.block(a, b);
         [u64::from(c[0]) | u64::from(c[1]) << 32, u64::from(c[2]) | u64::from(c[3]) << 32]
     }
+
+    /// The numbers below `len` in an order keyed by `a`: Fisher-Yates from the end; exchange `i` uses half of block
+    /// `(a, i / 2)`.
+    pub(crate) fn permutation(&self, a: u64, len: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..len as u32).collect();
+        let mut words = [0; 2];
+        for i in (1..len).rev() {
+            if i % 2 == 1 || i == len - 1 {
+                words = self.block_wide(a, i as u64 / 2);
+            }
+            order.swap(i, below_wide(words[i % 2], i as u64 + 1) as usize);
+        }
+        order
+    }
 }
 
 /// SplitMix64's finaliser: a bijection of the 64-bit words.
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let z = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -122,12 +145,21 @@ mod tests {
 
     #[test]
     fn seeds_and_streams_are_apart() {
-        let streams = [Stream::Permutation, Stream::Negative, Stream::Noise, Stream::Init, Stream::Split];
+        let streams = [
+            Stream::Permutation,
+            Stream::Negative,
+            Stream::Noise,
+            Stream::Init,
+            Stream::Split,
+            Stream::Partition,
+            Stream::Catalog,
+            Stream::Contrast,
+        ];
         let mut seen: Vec<_> =
             streams.iter().flat_map(|&s| (0..50).map(move |seed| Philox::new(seed, s).block(0, 0))).collect();
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), 250);
+        assert_eq!(seen.len(), 50 * streams.len());
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl EpochPlan {
     /// drawing until one is found gives, but with one draw: the n-th free item is found by binary search. A user
     /// who has every item (refused when a dataset is loaded) gets the positive itself, which teaches nothing.
     pub fn new(train: &Interactions, seed: u64, epoch: u64) -> EpochPlan {
-        let order = permutation(train.len(), seed, epoch);
+        let order = Philox::new(seed, Stream::Permutation).permutation(epoch, train.len());
         let negative_of_pair = negatives(train, seed, epoch);
         let mut user_of_pair = Vec::with_capacity(train.len());
         for user in 0..train.users() as u32 {
@@ -65,20 +65,6 @@ impl EpochPlan {
             negatives: &self.negatives[from..to],
         }
     }
-}
-
-/// Fisher-Yates from the end; exchange `i` uses half of block `i / 2`.
-fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    let draws = Philox::new(seed, Stream::Permutation);
-    let mut order: Vec<u32> = (0..len as u32).collect();
-    let mut words = [0; 2];
-    for i in (1..len).rev() {
-        if i % 2 == 1 || i == len - 1 {
-            words = draws.block_wide(epoch, i as u64 / 2);
-        }
-        order.swap(i, below_wide(words[i % 2], i as u64 + 1) as usize);
-    }
-    order
 }
 
 /// One negative a pair; pair `p` uses half of block `p / 2`.
