@@ -1,8 +1,8 @@
 //! A dataset ready to train on: reads it, repairs what can be repaired and counts it, refuses the rest.
 
 use crate::error::DataError;
-use crate::manifest::{Content, DatasetManifest, Repairs};
-use crate::{Interactions, TextTables, readers};
+use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
+use crate::{Embeddings, Interactions, TextTables, readers};
 use accord_spec::Data;
 use std::path::Path;
 
@@ -55,10 +55,6 @@ impl Dataset {
         repairs.add("validation interactions dropped that are also in test", dropped);
         trainable(&train, &validation, &test, &content.catalog.user_ids)?;
         count_untrained(&train, &mut repairs);
-        let text = match needs_text {
-            true => Some(TextTables::read(&folder, &data.text.clone().unwrap_or_default(), users, items)?),
-            false => None,
-        };
         let readers::Catalog { user_ids, item_ids, item_titles } = content.catalog;
         let mut dataset = Dataset {
             manifest: DatasetManifest {
@@ -80,24 +76,64 @@ impl Dataset {
             item_ids,
             item_titles,
         };
-        dataset.set_text(text);
+        match needs_text {
+            true => dataset.load_text(data, root, None)?,
+            false => dataset.set_text(None),
+        }
         Ok(dataset)
+    }
+
+    /// Reads the text tables of a dataset that was loaded without. `keep`: only the rows of these nodes stay (ascending;
+    /// item i is node users + i), one table being whole in memory at a time; the digest is that of the whole tables.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_text(&mut self, data: &Data, root: &Path, keep: Option<&[u32]>) -> Result<(), DataError> {
+        let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
+        let mut digest = self.digest();
+        digest.text();
+        let sides = [self.users(), self.items()];
+        let text = TextTables::read(&folder, &files, sides, keep, &mut |table| digest.table(table))?;
+        self.keep_text(Some(text), digest.finish());
+        Ok(())
+    }
+
+    /// Widths of the profile and intent tables, read from the users' files.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn text_widths(data: &Data, root: &Path) -> Result<[usize; 2], DataError> {
+        let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
+        let width = |file: &str| Ok(Embeddings::read(&folder.join(file))?.width);
+        Ok([width(&files.user_profile)?, width(&files.user_intent)?])
     }
 
     /// Exchanges the text tables; widths and digest of the manifest follow. The tables must have one row a user and
     /// one an item, as [`prepared::write`](crate::prepared::write) checks.
     pub fn set_text(&mut self, text: Option<TextTables>) {
+        let mut digest = self.digest();
+        let digest = match &text {
+            None => digest.without_text(),
+            Some(text) => {
+                digest.text();
+                text.tables().into_iter().for_each(|table| digest.table(table));
+                digest.finish()
+            }
+        };
+        self.keep_text(text, digest);
+    }
+
+    fn keep_text(&mut self, text: Option<TextTables>, digest: String) {
         self.text = text;
         let widths = self.text.as_ref().map(|t| (t.user_profile.width as u64, t.user_intent.width as u64));
         self.manifest.profile_width = widths.map(|w| w.0);
         self.manifest.intent_width = widths.map(|w| w.1);
-        self.manifest.digest = Content {
-            user_ids: &self.user_ids,
-            item_ids: &self.item_ids,
-            parts: [&self.train, &self.validation, &self.test],
-            text: self.text.as_ref(),
-        }
-        .digest();
+        self.manifest.digest = digest;
+    }
+
+    fn digest(&self) -> Digest {
+        let parts = [&self.train, &self.validation, &self.test];
+        Digest::begin(&Content { user_ids: &self.user_ids, item_ids: &self.item_ids, parts })
     }
 
     pub fn users(&self) -> usize {

@@ -33,6 +33,12 @@ impl Embeddings {
         self.values.get(from..from.saturating_add(self.width)).unwrap_or(&[])
     }
 
+    /// The rows that `indices` name.
+    fn select(&self, indices: impl Iterator<Item = usize>) -> Embeddings {
+        let values: Vec<f32> = indices.flat_map(|index| self.row(index)).copied().collect();
+        Embeddings { rows: values.len() / self.width.max(1), width: self.width, values }
+    }
+
     /// Reads a `.npy` (f16, f32, f64) or `.safetensors` (one tensor; f16, bf16, f32) table.
     ///
     /// # Errors
@@ -73,8 +79,21 @@ impl Embeddings {
 }
 
 impl TextTables {
-    pub(crate) fn read(folder: &Path, files: &TextFiles, users: usize, items: usize) -> Result<TextTables, DataError> {
-        let read = |file: &str, expected: usize, side: &str| -> Result<Embeddings, DataError> {
+    /// In the order of a dataset's digest.
+    pub(crate) fn tables(&self) -> [&Embeddings; 4] {
+        [&self.user_profile, &self.item_profile, &self.user_intent, &self.item_intent]
+    }
+
+    /// `[users, items]`; `each` sees every table whole, in the order of [`TextTables::tables`]; `keep`: of each table only
+    /// the rows of these nodes stay.
+    pub(crate) fn read(
+        folder: &Path,
+        files: &TextFiles,
+        [users, items]: [usize; 2],
+        keep: Option<&[u32]>,
+        each: &mut dyn FnMut(&Embeddings),
+    ) -> Result<TextTables, DataError> {
+        let mut read = |file: &str, expected: usize, side: &str| -> Result<Embeddings, DataError> {
             let path = folder.join(file);
             let table = Embeddings::read(&path)?;
             if table.rows != expected {
@@ -88,7 +107,13 @@ impl TextTables {
                     ),
                 });
             }
-            Ok(table)
+            each(&table);
+            let Some(keep) = keep else { return Ok(table) };
+            let own = keep.iter().map(|&node| node as usize);
+            Ok(match side {
+                "user" => table.select(own.take_while(|&node| node < users)),
+                _ => table.select(own.skip_while(|&node| node < users).map(|node| node - users)),
+            })
         };
         let tables = TextTables {
             user_profile: read(&files.user_profile, users, "user")?,

@@ -1,6 +1,6 @@
 //! What a dataset is, in numbers: written as `dataset.json`, compared by digest when a run resumes.
 
-use crate::{Embeddings, Interactions, TextTables};
+use crate::{Embeddings, Interactions};
 use serde::{Deserialize, Serialize};
 
 /// Sizes, digest and repairs of a loaded dataset.
@@ -47,44 +47,54 @@ impl Repairs {
     }
 }
 
-/// What goes into the digest.
+/// What goes into the digest before the text.
 pub(crate) struct Content<'a> {
     pub(crate) user_ids: &'a [String],
     pub(crate) item_ids: &'a [String],
     pub(crate) parts: [&'a Interactions; 3],
-    pub(crate) text: Option<&'a TextTables>,
 }
 
-impl Content<'_> {
-    /// Every list goes in behind its length, so no two contents share their bytes.
-    pub(crate) fn digest(&self) -> String {
+/// A digest under way. Every list goes in behind its length, so no two contents share their bytes.
+pub(crate) struct Digest(blake3::Hasher);
+
+impl Digest {
+    pub(crate) fn begin(content: &Content) -> Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"accord dataset 1\n");
-        for ids in [self.user_ids, self.item_ids] {
+        for ids in [content.user_ids, content.item_ids] {
             number(&mut hasher, ids.len());
             for id in ids {
                 number(&mut hasher, id.len());
                 hasher.update(id.as_bytes());
             }
         }
-        for part in self.parts {
+        for part in content.parts {
             words(&mut hasher, part.start(), |w| w.to_le_bytes());
             words(&mut hasher, part.item(), |w| w.to_le_bytes());
         }
-        number(&mut hasher, usize::from(self.text.is_some()));
-        if let Some(text) = self.text {
-            for table in [&text.user_profile, &text.item_profile, &text.user_intent, &text.item_intent] {
-                embeddings(&mut hasher, table);
-            }
-        }
-        hasher.finalize().to_hex().to_string()
+        Digest(hasher)
     }
-}
 
-fn embeddings(hasher: &mut blake3::Hasher, table: &Embeddings) {
-    number(hasher, table.rows);
-    number(hasher, table.width);
-    words(hasher, &table.values, |w| w.to_le_bytes());
+    /// Says that the four text tables follow.
+    pub(crate) fn text(&mut self) {
+        number(&mut self.0, 1);
+    }
+
+    /// One whole table: user profiles, item profiles, user intents, item intents.
+    pub(crate) fn table(&mut self, table: &Embeddings) {
+        number(&mut self.0, table.rows);
+        number(&mut self.0, table.width);
+        words(&mut self.0, &table.values, |w| w.to_le_bytes());
+    }
+
+    pub(crate) fn without_text(mut self) -> String {
+        number(&mut self.0, 0);
+        self.finish()
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
 }
 
 fn number(hasher: &mut blake3::Hasher, value: usize) {
