@@ -2,10 +2,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo check test parity bench
+.PHONY: help setup build nccl demo check test parity invariance bench
 
 # crates that build without libtorch
-TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-text -p accord-coordinator -p accord-collective
+TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-text -p accord-coordinator
 TESTS := accord-tests/torch
 
 help: ## this list
@@ -16,6 +16,9 @@ setup: ## libtorch and protoc into .deps/
 
 build: setup ## the two binaries, in target/release
 	cargo build --release
+
+nccl: setup ## the library that lets several GPUs train together, in .deps/nccl
+	@.ci/nccl
 
 demo: build ## MovieLens-100K, prepared and trained: two minutes on two cores
 	target/release/coordinator data fetch ml-100k --dest data/ml-100k
@@ -33,6 +36,9 @@ test: setup ## every test
 
 parity: setup ## the official code's numbers, replayed by every kernel set
 	cargo test -p accord-tests --features torch --test parity -- --nocapture --test-threads 1
+
+invariance: setup ## the same model from 1, 2 and 4 workers: MovieLens-100K, and amazon where it is in data/amazon
+	ACCORD_INVARIANCE=full cargo test --release -p accord-tests --features torch --test invariance -- --nocapture --test-threads 1
 
 bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)
 	cargo bench -p accord-engine --bench step
