@@ -1,7 +1,6 @@
 //! One golden fixture: the official code's numbers in the engine's types.
 
 use accord_data::Interactions;
-use accord_engine::graph::Graph;
 use accord_engine::kernels::Precision;
 use accord_engine::model::{ModelConfig, Texts};
 use accord_engine::step::ModelState;
@@ -9,14 +8,13 @@ use accord_engine::weights::{Tower, Weights, tower_names};
 use accord_spec::{Loss, ModelKind};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 pub(crate) struct Fixture {
     tensors: HashMap<String, Tensor>,
     hyper: serde_json::Value,
     kind: Kind,
-    model: ModelKind,
+    pub(crate) model: ModelKind,
     pub(crate) users: usize,
     pub(crate) items: usize,
 }
@@ -81,15 +79,12 @@ impl Fixture {
         self.interactions("tst")
     }
 
-    pub(crate) fn graph(&self) -> Arc<Graph> {
-        Arc::new(Graph::new(&self.train()))
-    }
-
     pub(crate) fn batch(&self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
         (self.ids("batch.user"), self.ids("batch.pos"), self.ids("batch.neg"))
     }
 
-    pub(crate) fn state(&self) -> ModelState {
+    /// With the embeddings of the nodes `own`.
+    pub(crate) fn state(&self, own: &Tensor) -> ModelState {
         let get = |name: &str| self.table("param0", name);
         let tower = |name: &str| {
             let [w1, b1, w2, b2] = tower_names(name).map(|n| get(&n));
@@ -97,7 +92,7 @@ impl Fixture {
         };
         let irllrec = self.model == ModelKind::Irllrec;
         let weights = Weights {
-            embeds: get("embeds"),
+            embeds: get("embeds").index_select(0, own),
             intents: irllrec.then(|| [get("user_intent"), get("item_intent")]),
             profile: (self.model != ModelKind::Lightgcn).then(|| tower("mlp")),
             intent: irllrec.then(|| tower("int_mlp")),
@@ -105,19 +100,19 @@ impl Fixture {
         ModelState::new(weights, irllrec.then(|| tower("int_mlp_m")))
     }
 
-    pub(crate) fn texts(&self, device: Device) -> Option<Texts> {
+    pub(crate) fn texts(&self, own: &Tensor, device: Device) -> Option<Texts> {
         let table = |side: &str| {
             let rows = [self.get(&format!("in.usr{side}")), self.get(&format!("in.itm{side}"))];
-            Tensor::cat(&rows, 0).to_kind(self.kind).to(device)
+            Tensor::cat(&rows, 0).index_select(0, own).to_kind(self.kind).to(device)
         };
         (self.model != ModelKind::Lightgcn)
             .then(|| Texts { profile: table("prf"), intent: (self.model == ModelKind::Irllrec).then(|| table("int")) })
     }
 
     /// The factors 1 + e that the official code drew in this step.
-    pub(crate) fn noise(&self, step: &str, device: Device) -> Option<[Tensor; 2]> {
-        (self.model == ModelKind::Irllrec)
-            .then(|| ["draw00", "draw01"].map(|draw| (self.get(&format!("{step}.{draw}.randn_like")) + 1.0).to(device)))
+    pub(crate) fn noise(&self, step: &str, own: &Tensor, device: Device) -> Option<[Tensor; 2]> {
+        let factor = |draw: &str| self.get(&format!("{step}.{draw}.randn_like")).index_select(0, own) + 1.0;
+        (self.model == ModelKind::Irllrec).then(|| ["draw00", "draw01"].map(|draw| factor(draw).to(device)))
     }
 
     pub(crate) fn config(&self) -> ModelConfig {
@@ -134,6 +129,6 @@ impl Fixture {
             ..default
         };
         let layers = self.hyper["layer_num"].as_u64().unwrap() as usize;
-        ModelConfig { kind: self.model, layers, loss, teacher_momentum: 0.999, precision: Precision::Full }
+        ModelConfig { kind: self.model, layers, loss, teacher_momentum: 0.999, teacher_sync_steps: 1, precision: Precision::Full }
     }
 }

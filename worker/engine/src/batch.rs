@@ -1,82 +1,111 @@
-//! One global batch as the losses need it: node ids of the pairs, and each side's distinct ids with their counts.
-//! Duplicates of a batch only change weights, so the contrastive terms run over distinct rows (amazon, B = 4096: 2960
-//! users, 3029 positives, 3286 negatives), exactly.
+//! One global batch as the losses need it. Duplicates of a batch only change weights, so the contrastive terms run over
+//! distinct rows (amazon, B = 4096: 2960 users, 3029 positives, 3286 negatives), exactly. The distinct nodes of all three
+//! sides are the batch's heads; every rank has all heads' rows, in one order, and works on its own share of the terms.
 
+use crate::scope::{Draw, Scope};
+use crate::world::World;
+use accord_data::sampling::Batch;
 use tch::{Device, Kind, Tensor};
 
-/// Distinct ids of one side of a batch, ascending.
+/// Distinct nodes of one side of a batch, ascending.
 pub struct Distinct {
-    /// [m] ids on the side: user ids, or item ids
-    pub ids: Tensor,
-    /// [m] how often each occurs
+    /// [m] where they lie among the heads
+    pub places: Tensor,
+    /// [m] how often each occurs in the batch
     pub count: Tensor,
+    /// [k] which of the m this rank owns, and their places and counts
+    pub own: Tensor,
+    pub own_places: Tensor,
+    pub own_count: Tensor,
+}
+
+/// This rank's heads, in the order of the heads.
+pub struct OwnHeads {
+    /// [k] own rows
+    pub rows: Tensor,
+    /// [k] where they lie among the heads
+    pub places: Tensor,
+    /// How many are users; they come first.
+    pub users: usize,
 }
 
 pub struct BatchRows {
     /// B
     pub size: usize,
-    /// [B] node ids
-    pub users: Tensor,
-    pub positives: Tensor,
-    pub negatives: Tensor,
-    pub distinct_users: Distinct,
-    pub distinct_positives: Distinct,
-    pub distinct_negatives: Distinct,
-    /// Distinct items of both item sides, ascending, and where each side's distinct items lie among them.
-    pub items: Tensor,
-    pub positive_places: Tensor,
-    pub negative_places: Tensor,
-    /// Distinct node ids of all three sides: the heads whose intent view is needed.
-    pub heads: Tensor,
+    /// [H] distinct global nodes, ascending: users first
+    pub heads: Vec<u32>,
+    pub own: OwnHeads,
+    /// Heads of each rank
+    pub heads_of: Vec<i64>,
+    /// Where each head lies in the ranks' heads, padded to the longest and put one after the other; none with one worker
+    pub gathered_places: Option<Tensor>,
+    /// The heads in order of their owners; none with one worker
+    pub by_rank: Option<Tensor>,
+    pub users: Distinct,
+    pub positives: Distinct,
+    pub negatives: Distinct,
+    /// Places of user, positive and negative of this rank's pairs: those whose user it owns
+    pub pairs: [Tensor; 3],
+    pub scope: Scope,
 }
 
 impl BatchRows {
-    /// `node_counts`: users and items of the graph; `kind` and `device` are the tables'.
-    pub fn new(batch: &accord_data::sampling::Batch, node_counts: [usize; 2], kind: Kind, device: Device) -> BatchRows {
-        let [users, items] = node_counts;
+    /// `kind` and `device` are the tables'.
+    pub fn new(batch: &Batch, world: &World, draw: Draw, kind: Kind, device: Device) -> BatchRows {
+        let nodes = |side: &[u32], first: usize| side.iter().map(|&id| id + first as u32).collect::<Vec<_>>();
+        let sides = [nodes(batch.users, 0), nodes(batch.positives, world.users), nodes(batch.negatives, world.users)];
+        let mut heads = sides.concat();
+        heads.sort_unstable();
+        heads.dedup();
+        let place = |node: u32| heads.partition_point(|&head| head < node) as i64;
         let ids = |ids: &[i64]| Tensor::from_slice(ids).to(device);
-        let nodes =
-            |side: &[u32], first: usize| ids(&side.iter().map(|&i| i64::from(i) + first as i64).collect::<Vec<_>>());
-        let count = |side: &[u32], n: usize| {
-            let mut count = vec![0u32; n];
-            side.iter().for_each(|&i| count[i as usize] += 1);
-            count
-        };
-        let distinct = |count: &[u32]| {
-            let present: Vec<i64> = (0..count.len() as i64).filter(|&i| count[i as usize] > 0).collect();
-            let often: Vec<f32> = present.iter().map(|&i| count[i as usize] as f32).collect();
-            Distinct { ids: ids(&present), count: Tensor::from_slice(&often).to(device).to_kind(kind) }
-        };
-        let [user_count, positive_count, negative_count] =
-            [count(batch.users, users), count(batch.positives, items), count(batch.negatives, items)];
-        let (mut batch_items, mut positive_places, mut negative_places) = (Vec::new(), Vec::new(), Vec::new());
-        for item in 0..items {
-            let place = batch_items.len() as i64;
-            let in_batch = [(positive_count[item], &mut positive_places), (negative_count[item], &mut negative_places)]
-                .into_iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(_, places)| places.push(place))
-                .count();
-            if in_batch > 0 {
-                batch_items.push(item as i64);
+        let owners: Vec<usize> = heads.iter().map(|&node| world.owner(node)).collect();
+        let is_own = |place: i64| owners[place as usize] == world.rank();
+
+        let counts = |values: &[f32]| Tensor::from_slice(values).to(device).to_kind(kind);
+        let distinct = |side: &[u32]| {
+            let mut places: Vec<i64> = side.iter().map(|&node| place(node)).collect();
+            places.sort_unstable();
+            let runs: Vec<&[i64]> = places.chunk_by(|a, b| a == b).collect();
+            let places: Vec<i64> = runs.iter().map(|run| run[0]).collect();
+            let count: Vec<f32> = runs.iter().map(|run| run.len() as f32).collect();
+            let own: Vec<i64> = (0..places.len() as i64).filter(|&i| is_own(places[i as usize])).collect();
+            let own_count: Vec<f32> = own.iter().map(|&i| count[i as usize]).collect();
+            Distinct {
+                own_places: ids(&own.iter().map(|&i| places[i as usize]).collect::<Vec<_>>()),
+                places: ids(&places),
+                count: counts(&count),
+                own: ids(&own),
+                own_count: counts(&own_count),
             }
-        }
-        let heads: Vec<i64> = (0..users as i64)
-            .filter(|&u| user_count[u as usize] > 0)
-            .chain(batch_items.iter().map(|i| i + users as i64))
-            .collect();
+        };
+        let own_pairs: Vec<usize> = (0..batch.users.len()).filter(|&b| is_own(place(sides[0][b]))).collect();
+        let pairs =
+            sides.each_ref().map(|side| ids(&own_pairs.iter().map(|&b| place(side[b])).collect::<Vec<_>>()));
+
+        let own: Vec<i64> = (0..heads.len() as i64).filter(|&place| is_own(place)).collect();
+        let rows: Vec<i64> = own.iter().map(|&place| world.row(heads[place as usize]) as i64).collect();
+        let own_users = own.iter().filter(|&&place| (heads[place as usize] as usize) < world.users).count();
+        let mut heads_of = vec![0i64; world.size()];
+        let index: Vec<i64> = owners.iter().map(|&owner| { heads_of[owner] += 1; heads_of[owner] - 1 }).collect();
+        let most = heads_of.iter().copied().max().unwrap_or(0);
+        let gathered: Vec<i64> = owners.iter().zip(&index).map(|(&owner, i)| owner as i64 * most + i).collect();
+        let mut by_rank: Vec<i64> = (0..heads.len() as i64).collect();
+        by_rank.sort_by_key(|&place| owners[place as usize]);
+        let several = world.size() > 1;
+        let rows = ids(&rows);
         BatchRows {
             size: batch.users.len(),
-            users: nodes(batch.users, 0),
-            positives: nodes(batch.positives, users),
-            negatives: nodes(batch.negatives, users),
-            distinct_users: distinct(&user_count),
-            distinct_positives: distinct(&positive_count),
-            distinct_negatives: distinct(&negative_count),
-            items: ids(&batch_items),
-            positive_places: ids(&positive_places),
-            negative_places: ids(&negative_places),
-            heads: ids(&heads),
+            scope: Scope::new(world, draw, &heads, &rows, (kind, device)),
+            own: OwnHeads { rows, places: ids(&own), users: own_users },
+            heads_of,
+            gathered_places: several.then(|| ids(&gathered)),
+            by_rank: several.then(|| ids(&by_rank)),
+            users: distinct(&sides[0]),
+            positives: distinct(&sides[1]),
+            negatives: distinct(&sides[2]),
+            pairs,
+            heads,
         }
     }
 }

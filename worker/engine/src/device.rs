@@ -14,15 +14,16 @@ pub fn cuda_available() -> bool {
     accord_collective::cuda::load().is_ok() && tch::Cuda::is_available()
 }
 
-/// The device that `wanted` means on this machine.
-pub fn pick(wanted: accord_spec::Device) -> Result<tch::Device, EngineError> {
+/// The device that `wanted` means for a rank on this machine: one after the other, where there are several.
+pub fn pick(wanted: accord_spec::Device, rank: usize) -> Result<tch::Device, EngineError> {
+    let own = || tch::Device::Cuda(rank % (tch::Cuda::device_count().max(1) as usize));
     match wanted {
         accord_spec::Device::Cpu => Ok(tch::Device::Cpu),
-        accord_spec::Device::Auto if cuda_available() => Ok(tch::Device::Cuda(0)),
+        accord_spec::Device::Auto if cuda_available() => Ok(own()),
         accord_spec::Device::Auto => Ok(tch::Device::Cpu),
         accord_spec::Device::Cuda => match accord_collective::cuda::load() {
             Err(why) => Err(EngineError::Device(format!("cluster.device = \"cuda\", but {why}"))),
-            Ok(()) if tch::Cuda::is_available() => Ok(tch::Device::Cuda(0)),
+            Ok(()) if tch::Cuda::is_available() => Ok(own()),
             Ok(()) => Err(EngineError::Device("cluster.device = \"cuda\", but libtorch sees no CUDA device".into())),
         },
     }

@@ -1,66 +1,80 @@
-//! The symmetric user-item graph and its edge dropout. Nodes are users, then items: item i is node `users + i`.
+//! One worker's rows of the symmetric user-item graph, and its edge dropout. Columns are the worker's own nodes, users
+//! first, then the slots that other workers' rows arrive in; with one worker there are no slots.
 
 use accord_data::Interactions;
+use accord_data::partition::Shard;
 use std::ops::Range;
 
-/// A = [[0, R], [R^T, 0]] in CSR form; A_hat = D^-1/2 A D^-1/2 is kept as its two factors.
-pub struct Graph {
-    pub users: usize,
-    /// [nodes + 1] start of each node's neighbours
-    pub(crate) start: Vec<u32>,
-    /// [2 * interactions] neighbours, ascending per node
-    pub(crate) neighbours: Vec<u32>,
-    /// [nodes] degree^-1/2, 0 for an isolated node; of the whole graph, dropout does not change it
-    pub(crate) inverse_sqrt_degree: Vec<f32>,
+/// Where the columns of a product come from, and whose rows it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Own rows from own columns.
+    Own,
+    /// Own rows from slots.
+    Halo,
+    /// Partial sums of other workers' rows from own columns.
+    Outgoing,
 }
 
-impl Graph {
-    /// The graph of the training interactions.
-    pub fn new(train: &Interactions) -> Graph {
-        let users = train.users();
-        let nodes = users + train.items();
-        let mut start = vec![0u32; nodes + 1];
-        for u in 0..users {
-            start[u + 1] = train.of(u as u32).len() as u32;
-        }
-        train.item().iter().for_each(|&i| start[users + i as usize + 1] += 1);
-        for v in 0..nodes {
-            start[v + 1] += start[v];
-        }
-        let mut next = start.clone();
-        let mut neighbours = vec![0u32; 2 * train.len()];
-        for u in 0..users {
-            for &i in train.of(u as u32) {
-                let v = users + i as usize;
-                for (from, to) in [(u, v), (v, u)] {
-                    neighbours[next[from] as usize] = to as u32;
-                    next[from] += 1;
-                }
-            }
-        }
-        let inverse_sqrt_degree = start
-            .windows(2)
-            .map(|w| if w[1] > w[0] { (1.0 / f64::from(w[1] - w[0]).sqrt()) as f32 } else { 0.0 })
-            .collect();
-        Graph { users, start, neighbours, inverse_sqrt_degree }
+/// A = [[0, R], [R^T, 0]] in CSR form, the rows of one worker; A_hat = D^-1/2 A D^-1/2 is kept as its two factors.
+pub struct Graph {
+    /// Own users: the first rows.
+    pub users: usize,
+    /// [columns] global node ids: own nodes ascending, then slots
+    pub(crate) ids: Vec<u32>,
+    /// [columns] degree in the whole graph, which dropout does not change
+    pub(crate) degree: Vec<u32>,
+    /// [columns] degree^-1/2, 0 for an isolated node
+    pub(crate) inverse_sqrt_degree: Vec<f32>,
+    /// [rows + 1], [rows]: where a row begins, and where its slots begin
+    start: Vec<u32>,
+    split: Vec<u32>,
+    pub(crate) neighbours: Vec<u32>,
+    outgoing: Outgoing,
+    /// Runs of columns on one side: 0 users, 1 items.
+    pub(crate) sides: Vec<(usize, Range<usize>)>,
+}
+
+struct Outgoing {
+    start: Vec<u32>,
+    neighbours: Vec<u32>,
+    ids: Vec<u32>,
+    degree: Vec<u32>,
+    inverse_sqrt_degree: Vec<f32>,
+}
+
+/// The rows of one [`Part`]: row r has the columns neighbours[begin[r]..end[r]].
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    pub(crate) begin: &'a [u32],
+    pub(crate) end: &'a [u32],
+    pub(crate) neighbours: &'a [u32],
+    /// [rows] global node ids, degree, degree^-1/2
+    pub(crate) ids: &'a [u32],
+    pub(crate) degree: &'a [u32],
+    pub(crate) inverse_sqrt_degree: &'a [f32],
+}
+
+impl<'a> Lists<'a> {
+    #[inline(always)]
+    pub(crate) fn of(&self, row: usize) -> &'a [u32] {
+        &self.neighbours[self.begin[row] as usize..self.end[row] as usize]
     }
 
-    /// N = users + items.
-    pub fn nodes(&self) -> usize {
-        self.inverse_sqrt_degree.len()
+    pub(crate) fn rows(&self) -> usize {
+        self.begin.len()
     }
 
-    /// Neighbours of node `v`, ascending.
-    pub(crate) fn of(&self, v: usize) -> &[u32] {
-        &self.neighbours[self.start[v] as usize..self.start[v + 1] as usize]
-    }
-
-    /// Nodes of thread `t`: contiguous, with equal shares of edges (plus a constant per node).
+    /// Rows of thread `t`: contiguous, with equal shares of entries (plus a constant a row).
     pub(crate) fn part(&self, t: usize, threads: usize) -> Range<usize> {
-        let work = |v: usize| self.start[v] as usize + 4 * v;
+        let first = self.begin.first().map_or(0, |&b| b as usize);
+        let work = |row: usize| {
+            let entries = if row == self.rows() { self.end.last() } else { self.begin.get(row) };
+            entries.map_or(0, |&e| e as usize - first) + 4 * row
+        };
         let cut = |t: usize| {
-            let target = work(self.nodes()) * t / threads;
-            let (mut low, mut high) = (0, self.nodes());
+            let target = work(self.rows()) * t / threads;
+            let (mut low, mut high) = (0, self.rows());
             while low < high {
                 let middle = usize::midpoint(low, high);
                 if work(middle) < target { low = middle + 1 } else { high = middle }
@@ -68,6 +82,92 @@ impl Graph {
             low
         };
         cut(t)..cut(t + 1)
+    }
+}
+
+impl Graph {
+    /// The whole graph of the training interactions: one worker.
+    pub fn whole(train: &Interactions) -> Graph {
+        Graph::new(Shard::whole(train), train.users())
+    }
+
+    /// One worker's part; `users`: of the whole catalog.
+    pub fn new(shard: Shard, users: usize) -> Graph {
+        let roots = |degree: &[u32]| -> Vec<f32> {
+            degree.iter().map(|&d| if d > 0 { (1.0 / f64::from(d).sqrt()) as f32 } else { 0.0 }).collect()
+        };
+        let mut degree = shard.degree;
+        degree.extend_from_slice(&shard.slots.degree);
+        let mut ids = shard.nodes;
+        ids.extend_from_slice(&shard.slots.node);
+        let side = |&id: &u32| usize::from(id as usize >= users);
+        let mut sides: Vec<(usize, Range<usize>)> = Vec::new();
+        for (column, side) in ids.iter().map(side).enumerate() {
+            // a run does not go from the own nodes into the slots
+            match sides.last_mut() {
+                Some((last, run)) if *last == side && column != shard.split.len() => run.end = column + 1,
+                _ => sides.push((side, column..column + 1)),
+            }
+        }
+        let outgoing = Outgoing {
+            inverse_sqrt_degree: roots(&shard.outgoing.degree),
+            degree: shard.outgoing.degree,
+            start: shard.outgoing.start,
+            neighbours: shard.outgoing.neighbours,
+            ids: shard.outgoing.node,
+        };
+        let Shard { users, start, split, neighbours, .. } = shard;
+        let inverse_sqrt_degree = roots(&degree);
+        Graph { users, ids, degree, inverse_sqrt_degree, start, split, neighbours, outgoing, sides }
+    }
+
+    /// Own nodes: users, then items.
+    pub fn rows(&self) -> usize {
+        self.split.len()
+    }
+
+    /// Own nodes and slots.
+    pub fn columns(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Global ids of the own nodes, ascending.
+    pub fn own(&self) -> &[u32] {
+        &self.ids[..self.rows()]
+    }
+
+    /// Columns of row `v`: own nodes ascending, then slots.
+    pub(crate) fn of(&self, v: usize) -> &[u32] {
+        &self.neighbours[self.start[v] as usize..self.start[v + 1] as usize]
+    }
+
+    pub(crate) fn lists(&self, part: Part) -> Lists<'_> {
+        match part {
+            Part::Own => Lists { end: &self.split, ..self.all_lists() },
+            Part::Halo => Lists { begin: &self.split, ..self.all_lists() },
+            Part::Outgoing => {
+                let Outgoing { start, neighbours, ids, degree, inverse_sqrt_degree } = &self.outgoing;
+                Lists { begin: &start[..ids.len()], end: &start[1..], neighbours, ids, degree, inverse_sqrt_degree }
+            }
+        }
+    }
+
+    /// Own rows over all columns.
+    pub(crate) fn all_lists(&self) -> Lists<'_> {
+        let rows = self.rows();
+        Lists {
+            begin: &self.start[..rows],
+            end: &self.start[1..],
+            neighbours: &self.neighbours,
+            ids: &self.ids[..rows],
+            degree: &self.degree[..rows],
+            inverse_sqrt_degree: &self.inverse_sqrt_degree[..rows],
+        }
+    }
+
+    /// Rows of thread `t` for work over all columns of a row.
+    pub(crate) fn part(&self, t: usize, threads: usize) -> Range<usize> {
+        self.all_lists().part(t, threads)
     }
 }
 
@@ -95,7 +195,7 @@ impl Dropout {
         Dropout { transposed: !self.transposed, ..self }
     }
 
-    /// Whether the entry (row, column) of the matrix stays.
+    /// Whether the entry (row, column) of the matrix stays; global node ids.
     #[inline(always)]
     pub fn keeps(self, row: u32, column: u32) -> bool {
         let (head, tail) = if self.transposed { (column, row) } else { (row, column) };

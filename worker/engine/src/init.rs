@@ -1,8 +1,9 @@
 //! Initial parameters (spec/IRLLREC.md section 3): Xavier uniform weights, torch's default biases; drawn by counter, so
-//! they depend on (seed, tensor, element) alone.
+//! they depend on (seed, tensor, element) alone: a worker draws the rows it owns.
 
 use crate::step::ModelState;
 use crate::weights::{Tower, Weights};
+use crate::world::World;
 use accord_data::random::{Philox, Stream, unit};
 use accord_spec::{JobSpec, ModelKind, TeacherInit};
 use tch::Tensor;
@@ -25,22 +26,40 @@ struct Draw {
 }
 
 impl Draw {
-    /// U(-bound, bound)
-    fn uniform(&self, tensor: u64, shape: &[usize], bound: f64) -> Tensor {
-        let count: usize = shape.iter().product();
-        let mut values = vec![0.0f32; count];
-        for (block, four) in values.chunks_mut(4).enumerate() {
-            let words = self.generator.block(tensor, block as u64);
-            for (value, word) in four.iter_mut().zip(words) {
-                *value = ((2.0 * f64::from(unit(word)) - 1.0) * bound) as f32;
+    /// Elements `first..` of a tensor, from U(-bound, bound).
+    fn fill(&self, tensor: u64, first: usize, bound: f64, out: &mut [f32]) {
+        let mut words = [0; 4];
+        for (element, value) in (first..).zip(out.iter_mut()) {
+            if element % 4 == 0 || element == first {
+                words = self.generator.block(tensor, element as u64 / 4);
             }
+            *value = ((2.0 * f64::from(unit(words[element % 4])) - 1.0) * bound) as f32;
         }
+    }
+
+    fn uniform(&self, tensor: u64, shape: &[usize], bound: f64) -> Tensor {
+        let mut values = vec![0.0f32; shape.iter().product()];
+        self.fill(tensor, 0, bound, &mut values);
         Tensor::from_slice(&values).view(shape.iter().map(|&n| n as i64).collect::<Vec<_>>().as_slice())
     }
 
     /// Xavier uniform: bound sqrt(6 / (rows + columns))
     fn xavier(&self, tensor: u64, rows: usize, columns: usize) -> Tensor {
         self.uniform(tensor, &[rows, columns], (6.0 / (rows + columns) as f64).sqrt())
+    }
+
+    /// The embeddings of the own nodes [n, d]; each side is a table of its own.
+    fn embeds(&self, world: &World, d: usize) -> Tensor {
+        let bound = |rows: usize| (6.0 / (rows + d) as f64).sqrt();
+        let mut values = vec![0.0f32; world.rows() * d];
+        for (&node, row) in world.graph.own().iter().zip(values.chunks_exact_mut(d)) {
+            let node = node as usize;
+            match node.checked_sub(world.users) {
+                None => self.fill(Drawn::UserEmbeds as u64, node * d, bound(world.users), row),
+                Some(item) => self.fill(Drawn::ItemEmbeds as u64, item * d, bound(world.items), row),
+            }
+        }
+        Tensor::from_slice(&values).view([-1, d as i64])
     }
 
     /// `first` counts the tower's four tensors.
@@ -56,12 +75,11 @@ impl Draw {
     }
 }
 
-/// `users`, `items`: rows of the two sides; `widths`: profile and intent text widths.
-pub fn state(spec: &JobSpec, users: usize, items: usize, widths: Option<[usize; 2]>) -> ModelState {
+/// `widths`: profile and intent text widths.
+pub fn state(spec: &JobSpec, world: &World, widths: Option<[usize; 2]>) -> ModelState {
     let draw = Draw { generator: Philox::new(spec.job.seed, Stream::Init) };
     let (d, k) = (spec.model.dim, spec.model.intents);
-    let side = |tensor: Drawn, rows| draw.xavier(tensor as u64, rows, d);
-    let embeds = Tensor::cat(&[side(Drawn::UserEmbeds, users), side(Drawn::ItemEmbeds, items)], 0);
+    let embeds = draw.embeds(world, d);
     let irllrec = spec.model.kind == ModelKind::Irllrec;
     let aligned = spec.model.kind != ModelKind::Lightgcn;
     let widths = widths.filter(|_| aligned);

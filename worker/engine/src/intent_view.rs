@@ -1,16 +1,19 @@
 //! The intent view of the graph tower: G = mean over layers 0 .. L-1 of the adaptively weighted neighbours
 //! (spec section 4). Only the batch's nodes are heads: G enters no other loss.
 
-use crate::kernels::{IntentLayer, Kernels};
+use crate::batch::BatchRows;
+use crate::error::EngineError;
+use crate::kernels::{HeadGrads, IntentLayer, Kernels};
+use crate::world::World;
 use tch::Tensor;
 
 pub struct IntentView {
     layers: Vec<IntentLayer>,
-    /// [N, d], zero outside the heads
+    /// [n, d], zero outside the own heads
     pub g: Tensor,
 }
 
-/// `inputs` E^0 .. E^{L-1}; `prototypes` [d, K] of users and items.
+/// `inputs` E^0 .. E^{L-1} with filled slots; `heads` own rows; `prototypes` [d, K] of users and items.
 pub fn forward(kernels: &dyn Kernels, inputs: &[Tensor], heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentView {
     let layers: Vec<IntentLayer> = inputs.iter().map(|e| kernels.intent_view(e, heads, prototypes)).collect();
     let mut g = layers[0].g.copy();
@@ -19,25 +22,35 @@ pub fn forward(kernels: &dyn Kernels, inputs: &[Tensor], heads: &Tensor, prototy
     IntentView { layers, g }
 }
 
-/// dG [N, d] -> what each input receives [N, d], and the prototypes' gradients.
+/// dG [n, d], zero outside the own heads -> what each input receives [n, d], and this rank's part of the prototypes'
+/// gradients. Needs, of the remote heads beside it, dG and two numbers a layer: one exchange for all layers.
 pub fn backward(
+    world: &World,
     kernels: &dyn Kernels,
     inputs: &[Tensor],
-    heads: &Tensor,
+    batch: &BatchRows,
     prototypes: [&Tensor; 2],
     view: &IntentView,
     d_g: &Tensor,
-) -> (Vec<Tensor>, [Tensor; 2]) {
+) -> Result<(Vec<Tensor>, [Tensor; 2]), EngineError> {
+    let d = d_g.size()[1];
     let d_g = d_g / inputs.len() as f64;
+    let mut columns = vec![d_g.shallow_clone()];
+    for layer in &view.layers {
+        columns.push((&d_g * &layer.g).sum_dim_intlist(1, true, d_g.kind()));
+        columns.push(layer.inverse_sum.unsqueeze(1));
+    }
+    let (all, heads) = world.head_slots(kernels, batch, &Tensor::cat(&columns, 1))?;
+    let g = all.narrow(1, 0, d).contiguous();
     let mut d_prototypes = prototypes.map(Tensor::zeros_like);
-    let d_inputs = inputs
-        .iter()
-        .zip(&view.layers)
-        .map(|(e, layer)| {
-            let grads = kernels.intent_view_backward(e, heads, prototypes, layer, &d_g);
-            d_prototypes.iter_mut().zip(&grads.prototypes).for_each(|(sum, grad)| *sum += grad);
-            grads.e
-        })
-        .collect();
-    (d_inputs, d_prototypes)
+    let number = |layer: usize, which: i64| all.select(1, d + 2 * layer as i64 + which).contiguous();
+    let layers = inputs.iter().zip(&view.layers).enumerate();
+    let d_inputs = layers.map(|(l, (e, layer))| {
+        let given = HeadGrads { heads: &heads, g: &g, q: &number(l, 0), inverse_sum: &number(l, 1) };
+        let grads = kernels.intent_view_backward(e, prototypes, layer, &given);
+        d_prototypes.iter_mut().zip(&grads.prototypes).for_each(|(sum, grad)| *sum += grad);
+        grads.e
+    });
+    let d_inputs = d_inputs.collect();
+    Ok((d_inputs, d_prototypes))
 }

@@ -2,7 +2,6 @@
 //! same for every number of workers, threads and restarts.
 
 use accord_data::random::{Philox, Stream};
-use std::ops::Range;
 
 /// Which embeddings the noise perturbs (spec/IRLLREC.md 5.5 draws them in this order).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +22,11 @@ impl Noise {
         Noise { generator: Philox::new(seed, Stream::Noise), counter: step << 1 | u64::from(tower == Tower::Graph) }
     }
 
-    /// out [rows, d] = 1 + e with e ~ N(0, 1), for the nodes `rows`: the factor of multiplicative noise.
-    pub(crate) fn fill_factor(&self, rows: Range<usize>, d: usize, out: &mut [f32]) {
-        for (node, row) in rows.zip(out.chunks_exact_mut(d)) {
+    /// out [nodes, d] = 1 + e with e ~ N(0, 1): the factor of multiplicative noise. `nodes`: global ids.
+    pub(crate) fn fill_factor(&self, nodes: &[u32], d: usize, out: &mut [f32]) {
+        for (&node, row) in nodes.iter().zip(out.chunks_exact_mut(d)) {
             for (block, four) in row.chunks_mut(4).enumerate() {
-                let words = self.generator.block(self.counter, (node as u64) << 32 | block as u64);
+                let words = self.generator.block(self.counter, u64::from(node) << 32 | block as u64);
                 let (a, b) = (box_muller(words[0], words[1]), box_muller(words[2], words[3]));
                 let normal = [1.0 + a.0, 1.0 + a.1, 1.0 + b.0, 1.0 + b.1];
                 four.copy_from_slice(&normal[..four.len()]);

@@ -1,33 +1,32 @@
-//! The epoch loop: batches in their keyed order, steps, evaluation, early stopping, snapshots. One thread owns it.
+//! The epoch loop: batches in their keyed order, steps, evaluation, early stopping, snapshots. One thread owns it. Every
+//! rank of a generation runs the same loop over the same batches; what must be decided alike is agreed on first.
 
 use crate::batch::BatchRows;
 use crate::device;
 use crate::error::EngineError;
 use crate::eval;
-use crate::graph::{Dropout, Graph};
+use crate::guard;
+use crate::graph::Dropout;
 use crate::init;
 use crate::kernels::{Adjacency, Kernels, Precision};
 use crate::model::{Clock, ModelConfig, StepInput, Texts};
 use crate::noise::{Noise, Tower};
 use crate::propagate;
 use crate::report::{Directive, EpochReport, EvalReport, EvalSplit, Losses, Observer, Outcome, StepReport};
+use crate::scope::Draw;
 use crate::snapshot;
-use crate::step::ModelState;
+use crate::step::{ModelState, StepGrads};
+use crate::world::World;
 use accord_data::checkpoint::{Progress, Snapshot};
 use accord_data::sampling::{Batch, EpochPlan};
 use accord_data::{Dataset, Interactions, TextTables};
-use accord_spec::{JobSpec, ModelKind, TranslationPrecision};
+use accord_spec::{JobSpec, ModelKind, Negatives, TranslationPrecision};
 use std::sync::Arc;
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
-/// Where a trainer runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Runtime {
-    /// Compute threads on the CPU.
-    pub threads: usize,
-    pub device: accord_spec::Device,
-}
+/// Steps between two comparisons of what every rank has a copy of.
+const GUARD_STEPS: u64 = 100;
 
 /// A job on its dataset, from its first step to its last.
 pub struct Trainer {
@@ -35,6 +34,7 @@ pub struct Trainer {
     dataset: Arc<Dataset>,
     config: ModelConfig,
     device: tch::Device,
+    world: World,
     kernels: Box<dyn Kernels>,
     texts: Option<Texts>,
     state: ModelState,
@@ -42,45 +42,71 @@ pub struct Trainer {
     best: Option<Tensor>,
     progress: Progress,
     notices: Vec<String>,
+    sent: Sent,
+}
+
+/// Bytes to other workers inside steps, evaluations left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub steps: u64,
+    /// By the halo exchanges of propagation, and in all.
+    pub halo: u64,
+    pub all: u64,
 }
 
 impl Trainer {
-    pub fn new(spec: &JobSpec, dataset: Arc<Dataset>, runtime: Runtime) -> Result<Trainer, EngineError> {
-        let device = device::pick(runtime.device)?;
-        tch::set_num_threads(runtime.threads as i32);
-        let graph = Arc::new(Graph::new(&dataset.train));
-        let kernels = device::kernels(device, graph, runtime.threads)?;
+    /// `world` was made for `device`; the text tables of `dataset` hold the rows of the world's own nodes.
+    pub fn new(
+        spec: &JobSpec,
+        dataset: Arc<Dataset>,
+        world: World,
+        device: tch::Device,
+        threads: usize,
+    ) -> Result<Trainer, EngineError> {
+        meant(spec, world.nodes())?;
+        tch::set_num_threads(threads as i32);
+        let kernels = device::kernels(device, Arc::clone(&world.graph), threads)?;
         let texts = texts(spec.model.kind, &dataset, device)?;
         let widths = texts.as_ref().map(|t| {
             let width = |x: &Tensor| x.size()[1] as usize;
             [width(&t.profile), t.intent.as_ref().map_or(0, width)]
         });
-        let mut state = init::state(spec, dataset.users(), dataset.items(), widths);
+        let mut state = init::state(spec, &world, widths);
         state.to_device(device);
         let mut notices = Vec::new();
-        let precision = translation_precision(spec, dataset.users() + dataset.items(), kernels.as_ref(), &mut notices);
+        let precision = translation_precision(spec, &world, kernels.as_ref(), &mut notices);
         let config = ModelConfig {
             kind: spec.model.kind,
             layers: spec.model.layers,
             loss: spec.loss.clone(),
             teacher_momentum: spec.model.teacher_momentum,
+            teacher_sync_steps: spec.model.teacher_sync_steps,
             precision,
         };
         let progress = Progress::default();
         let (spec, best) = (spec.clone(), None);
-        Ok(Trainer { spec, dataset, config, device, kernels, texts, state, best, progress, notices })
+        Ok(Trainer { spec, dataset, config, device, world, kernels, texts, state, best, progress, notices, sent: Sent::default() })
     }
 
-    /// Goes on from a snapshot of the same job.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// Goes on from a snapshot of the same job, which any number of workers wrote.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
-        self.best = snapshot::restore(&mut self.state, snapshot)?;
+        self.best = snapshot::restore(&mut self.state, self.world.graph.own(), snapshot)?;
         self.progress = snapshot.progress.clone();
         Ok(())
     }
 
-    /// Everything that [`Trainer::restore`] needs to go on as if undisturbed.
+    /// This rank's part of what [`Trainer::restore`] needs to go on as if undisturbed.
     pub fn snapshot(&self) -> Snapshot {
-        snapshot::save(&self.state, self.best.as_ref(), self.progress.clone())
+        let nodes = self.world.graph.own();
+        snapshot::save(&self.state, self.best.as_ref(), nodes, self.world.rank() == 0, self.progress.clone())
     }
 
     /// Trains until the last epoch, early stopping, or the observer's word.
@@ -92,17 +118,14 @@ impl Trainer {
                 Directive::CheckpointAndStop | Directive::Stop => return Ok(Outcome::Stopped),
             }
         }
-        let test = self.evaluate(EvalSplit::Test);
+        let test = self.evaluate(EvalSplit::Test)?;
         observer.eval(&test);
         Ok(Outcome::Finished { best_epoch: self.progress.best_epoch, test })
     }
 
-    /// X of the best epoch: users [U, d] and items [I, d], row-major.
-    pub fn final_embeddings(&self) -> (Vec<f32>, Vec<f32>) {
-        let x = self.final_x(self.best.as_ref());
-        let mut users: Vec<f32> = Vec::try_from(x.to(tch::Device::Cpu).view([-1])).expect("an f32 tensor on the CPU");
-        let items = users.split_off(self.dataset.users() * self.spec.model.dim);
-        (users, items)
+    /// X of the best epoch, own nodes [n, d].
+    pub fn final_embeddings(&self) -> Result<Tensor, EngineError> {
+        self.final_x(self.best.as_ref())
     }
 
     /// The rest of the current epoch. `Continue` means the next one may begin.
@@ -116,9 +139,14 @@ impl Trainer {
         while self.progress.step_in_epoch < steps {
             let step_start = Instant::now();
             let batch = plan.batch(self.progress.step_in_epoch, self.spec.optim.batch_size);
+            let before = self.bytes();
             let losses = self.step(&batch, &mut clock)?;
+            let after = self.bytes();
+            self.sent.steps += 1;
+            self.sent.halo += after.0 - before.0;
+            self.sent.all += after.1 - before.1;
             add_losses(&mut self.progress.epoch_losses, &losses);
-            let directive = observer.step(&StepReport {
+            let wanted = observer.step(&StepReport {
                 epoch,
                 step: self.progress.step,
                 step_in_epoch: self.progress.step_in_epoch,
@@ -126,8 +154,9 @@ impl Trainer {
                 losses,
                 seconds: step_start.elapsed().as_secs_f64(),
             });
+            let directive = self.agree(wanted)?;
             if self.progress.step_in_epoch == steps {
-                self.end_epoch(steps, start, &clock, observer);
+                self.end_epoch(steps, start, &clock, observer)?;
             }
             let due = self.progress.step.is_multiple_of(self.spec.checkpoint.every_steps) || self.progress.finished;
             if due || directive == Directive::CheckpointAndStop {
@@ -143,38 +172,63 @@ impl Trainer {
         Ok(Directive::Continue)
     }
 
+    /// Sent so far: by halo exchanges, and in all.
+    fn bytes(&self) -> (u64, u64) {
+        (self.world.halo_bytes(), self.world.traffic().total().bytes_sent)
+    }
+
     fn step(&mut self, batch: &Batch, clock: &mut Clock) -> Result<Losses, EngineError> {
         let (seed, step) = (self.spec.job.seed, self.progress.step);
-        let node_counts = [self.dataset.users(), self.dataset.items()];
-        let rows = clock.time("batch", || BatchRows::new(batch, node_counts, Kind::Float, self.device));
+        let draw = Draw { negatives: self.spec.loss.negatives, seed, step };
+        let rows = clock.time("batch", || BatchRows::new(batch, &self.world, draw, Kind::Float, self.device));
         let translates = self.spec.loss.translation_weight > 0.0 && self.config.kind == ModelKind::Irllrec;
         let noise = translates.then(|| {
             clock.time("noise", || {
-                [Tower::Text, Tower::Graph]
-                    .map(|tower| self.kernels.noise_factor(Noise::new(seed, step, tower), &self.state.weights.embeds))
+                [Tower::Text, Tower::Graph].map(|tower| {
+                    let noise = Noise::new(seed, step, tower);
+                    self.kernels.noise_factor(&noise, &rows.scope.nodes, &self.state.weights.embeds)
+                })
             })
         });
         let input = StepInput {
+            world: &self.world,
             kernels: self.kernels.as_ref(),
             config: &self.config,
-            users: node_counts[0] as i64,
             texts: self.texts.as_ref(),
             batch: &rows,
             dropout: Dropout::new(seed, step, self.spec.model.edge_keep),
             noise,
         };
-        let (losses, grads) = self.state.losses(&input, clock);
-        finite(&losses, step + 1, self.progress.epoch)?;
+        let StepGrads { losses, weights: grads } = self.state.losses(&input, clock)?;
+        let losses = whole(&losses, step + 1, self.progress.epoch)?;
         clock.time("adam", || {
             self.state.update(self.kernels.as_ref(), &grads, self.spec.optim.lr, self.spec.loss.reg_weight);
         });
         self.progress.step += 1;
         self.progress.step_in_epoch += 1;
+        if self.progress.step.is_multiple_of(GUARD_STEPS) {
+            clock.time("replica guard", || guard::replicas(&self.world, &self.state, self.progress.step))?;
+        }
         Ok(losses)
     }
 
+    /// The strongest of what the ranks want: all stop after the same step.
+    fn agree(&self, wanted: Directive) -> Result<Directive, EngineError> {
+        const ORDER: [Directive; 3] = [Directive::Continue, Directive::CheckpointAndStop, Directive::Stop];
+        let place = ORDER.iter().position(|&directive| directive == wanted).unwrap_or(0);
+        let places = self.world.gather_values(&[place as f64])?;
+        let strongest = places.iter().flatten().fold(0.0, |a: f64, &b| a.max(b));
+        Ok(ORDER[strongest as usize])
+    }
+
     /// Reports the epoch's means, evaluates when due, and moves on to the next epoch.
-    fn end_epoch(&mut self, steps: u64, start: Instant, clock: &Clock, observer: &mut dyn Observer) {
+    fn end_epoch(
+        &mut self,
+        steps: u64,
+        start: Instant,
+        clock: &Clock,
+        observer: &mut dyn Observer,
+    ) -> Result<(), EngineError> {
         let epoch = self.progress.epoch;
         observer.epoch(&EpochReport {
             epoch,
@@ -184,7 +238,7 @@ impl Trainer {
             phases: clock.0.iter().map(|(phase, seconds)| ((*phase).to_owned(), *seconds)).collect(),
         });
         if epoch.is_multiple_of(self.spec.eval.every_epochs) {
-            let mut report = self.evaluate(EvalSplit::Validation);
+            let mut report = self.evaluate(EvalSplit::Validation)?;
             let recall = report.recall.last().map_or(0.0, |r| r.1);
             if self.progress.best.is_none_or(|best| recall > best) {
                 self.progress.best = Some(recall);
@@ -202,18 +256,20 @@ impl Trainer {
         self.progress.epoch_losses.clear();
         self.progress.finished = self.progress.evaluations_without_gain >= self.spec.optim.patience
             || self.progress.epoch >= self.spec.optim.epochs;
+        Ok(())
     }
 
     /// Validation looks at the current parameters, test at the best epoch's.
-    fn evaluate(&self, split: EvalSplit) -> EvalReport {
+    fn evaluate(&self, split: EvalSplit) -> Result<EvalReport, EngineError> {
         let start = Instant::now();
         let (held_out, embeds, epoch): (&Interactions, _, _) = match split {
             EvalSplit::Validation => (&self.dataset.validation, None, self.progress.epoch),
             EvalSplit::Test => (&self.dataset.test, self.best.as_ref(), self.progress.best_epoch),
         };
-        let x = self.final_x(embeds);
-        let metrics = eval::evaluate(self.kernels.as_ref(), &x, &self.dataset.train, held_out, &self.spec.eval.ks);
-        EvalReport {
+        let x = self.final_x(embeds)?;
+        let (train, ks) = (&self.dataset.train, &self.spec.eval.ks);
+        let metrics = eval::evaluate(&self.world, self.kernels.as_ref(), &x, train, held_out, ks)?;
+        Ok(EvalReport {
             epoch,
             step: self.progress.step,
             split,
@@ -223,17 +279,32 @@ impl Trainer {
             best: self.progress.best.unwrap_or(0.0),
             best_epoch: self.progress.best_epoch,
             seconds: start.elapsed().as_secs_f64(),
-        }
+        })
     }
 
     /// X without dropout, of these embeddings or the current ones.
-    fn final_x(&self, embeds: Option<&Tensor>) -> Tensor {
+    fn final_x(&self, embeds: Option<&Tensor>) -> Result<Tensor, EngineError> {
         let embeds = embeds.unwrap_or(&self.state.weights.embeds);
-        propagate::forward(self.kernels.as_ref(), &Adjacency::Whole, embeds, self.config.layers).x
+        let (world, kernels, layers) = (&self.world, self.kernels.as_ref(), self.config.layers);
+        Ok(propagate::forward(world, kernels, &Adjacency::Whole, embeds, layers, false)?.x)
     }
 }
 
-/// The text tables the model reads, as tensors of all nodes.
+/// Above this many nodes a step that runs over all of them should be asked for by name.
+const ALL_UP_TO: usize = 200_000;
+
+fn meant(spec: &JobSpec, nodes: usize) -> Result<(), EngineError> {
+    let contrasts = spec.model.kind != ModelKind::Lightgcn;
+    if !contrasts || spec.loss.negatives != Negatives::Auto || nodes <= ALL_UP_TO {
+        return Ok(());
+    }
+    Err(EngineError::Data(format!(
+        "loss.negatives: every step would run over all {nodes} users and items\n  hint: say negatives = \"all\" if you mean it; \
+         \"batch\" or {{ sampled = 65536 }} cost no more on a larger catalog"
+    )))
+}
+
+/// The text tables the model reads, as tensors of the own nodes.
 fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Option<Texts>, EngineError> {
     if kind == ModelKind::Lightgcn {
         return Ok(None);
@@ -259,11 +330,11 @@ fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Opti
 const MOMENTS_UP_TO: f64 = 1e-5;
 const BF16_UP_TO: f64 = 1e-4;
 
-fn translation_precision(spec: &JobSpec, nodes: usize, kernels: &dyn Kernels, notices: &mut Vec<String>) -> Precision {
+fn translation_precision(spec: &JobSpec, world: &World, kernels: &dyn Kernels, notices: &mut Vec<String>) -> Precision {
     // the matching term holds the translation term once more
     let weight = spec.loss.translation_weight * (1.0 + 0.4 * spec.loss.itm_weight);
     // multiply-adds a node: all pairs 3 N d, third moments 2 d^2 (d + 1)
-    let moments_pay = 2 * spec.model.dim * (spec.model.dim + 1) < 3 * nodes;
+    let moments_pay = 2 * spec.model.dim * (spec.model.dim + 1) < 3 * world.nodes();
     let wanted = match spec.loss.translation_precision {
         TranslationPrecision::F32 => Precision::Full,
         TranslationPrecision::Bf16 => Precision::Bf16,
@@ -272,7 +343,11 @@ fn translation_precision(spec: &JobSpec, nodes: usize, kernels: &dyn Kernels, no
         TranslationPrecision::Auto if weight <= BF16_UP_TO => Precision::Bf16,
         TranslationPrecision::Auto => Precision::Full,
     };
-    let picked = kernels.precision(wanted);
+    let picked = match kernels.precision(wanted) {
+        // the ring has f32 products only
+        Precision::Bf16 if world.size() > 1 => Precision::Full,
+        picked => picked,
+    };
     if spec.model.kind == ModelKind::Irllrec {
         let name = match picked {
             Precision::Full => "f32",
@@ -297,11 +372,16 @@ fn terms(losses: &Losses) -> [(&'static str, f64); 7] {
     ]
 }
 
-fn finite(losses: &Losses, step: u64, epoch: u64) -> Result<(), EngineError> {
-    match terms(losses).into_iter().find(|(_, value)| !value.is_finite()) {
-        None => Ok(()),
-        Some((term, value)) => Err(EngineError::NonFinite { term, value, step, epoch }),
+/// The sum of the ranks' parts, each of which must be finite.
+fn whole(ranks: &[Losses], step: u64, epoch: u64) -> Result<Losses, EngineError> {
+    let mut sums = Vec::new();
+    for (rank, losses) in ranks.iter().enumerate() {
+        if let Some((term, value)) = terms(losses).into_iter().find(|(_, value)| !value.is_finite()) {
+            return Err(EngineError::NonFinite { term, value, step, epoch, rank });
+        }
+        add_losses(&mut sums, losses);
     }
+    Ok(mean_losses(&sums, 1))
 }
 
 fn add_losses(sums: &mut Vec<(String, f64)>, losses: &Losses) {

@@ -40,7 +40,7 @@ impl Tower {
 /// Parameters of a model; those it does not have are none.
 #[derive(Debug)]
 pub struct Weights {
-    /// [N, d], users then items
+    /// [n, d] of the own nodes, users then items
     pub embeds: Tensor,
     /// Users' and items' intent prototypes, [d, K] each.
     pub intents: Option<[Tensor; 2]>,
@@ -76,6 +76,21 @@ impl Weights {
         all.extend(self.intents.iter_mut().flatten());
         all.extend([&mut self.profile, &mut self.intent].into_iter().flatten().flat_map(Tower::tensors_mut));
         all
+    }
+
+    /// Every tensor but the embeddings: what all ranks have a copy of.
+    pub fn dense(&self) -> Vec<&Tensor> {
+        self.named().into_iter().skip(1).map(|(_, x)| x).collect()
+    }
+
+    pub fn dense_mut(&mut self) -> Vec<&mut Tensor> {
+        self.tensors_mut().into_iter().skip(1).collect()
+    }
+
+    /// Zeros of the same shapes, but no rows of embeddings yet.
+    pub fn dense_zeros(&self) -> Weights {
+        let all = Weights { embeds: self.embeds.narrow(0, 0, 0), ..self.map(Tensor::shallow_clone) };
+        all.zeros_like()
     }
 
     /// Zeros of the same shapes.

@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
 use accord_data::Interactions;
-use accord_engine::graph::{Dropout, Graph};
+use accord_data::partition::{Method, Partition, Scheme, Shard};
+use accord_engine::graph::{Dropout, Graph, Part};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
-use accord_engine::kernels::{AdamStep, Kernels, NONE, Norm, Pairs, Precision, RowFactor};
+use accord_engine::kernels::{
+    AdamStep, Adjacency, Candidates, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm, Pairs, Precision,
+    RowFactor,
+};
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::weights::Tower as TextTower;
 use std::sync::Arc;
@@ -26,12 +30,15 @@ fn train() -> Interactions {
 }
 
 fn reference() -> TorchKernels {
-    TorchKernels::new(Arc::new(Graph::new(&train())), Device::Cpu, Kind::Double)
+    TorchKernels::new(Arc::new(Graph::whole(&train())), Device::Cpu, Kind::Double)
 }
 
 /// Every f32 kernel set this machine can run.
 fn subjects() -> Vec<(String, Box<dyn Kernels>)> {
-    let graph = Arc::new(Graph::new(&train()));
+    subjects_on(Arc::new(Graph::whole(&train())))
+}
+
+fn subjects_on(graph: Arc<Graph>) -> Vec<(String, Box<dyn Kernels>)> {
     let torch = |device| Box::new(TorchKernels::new(graph.clone(), device, Kind::Float)) as Box<dyn Kernels>;
     let mut all = vec![("torch f32".to_owned(), torch(Device::Cpu))];
     for level in Level::all() {
@@ -74,6 +81,19 @@ fn only_heads(x: &Tensor) -> Tensor {
     out
 }
 
+/// A_hat x + plus, added to `total` too.
+fn propagated(
+    kernels: &dyn Kernels,
+    adjacency: &Adjacency,
+    x: &Tensor,
+    plus: Option<&Tensor>,
+    total: Option<&mut Tensor>,
+) -> Tensor {
+    let mut out = x.empty_like();
+    kernels.product(adjacency, Part::Own, x, plus, &mut out, total);
+    out
+}
+
 #[test]
 fn propagation_with_and_without_dropout() {
     for d in [8, 32, 40, 64, 128] {
@@ -81,7 +101,7 @@ fn propagation_with_and_without_dropout() {
         for dropout in [None, Dropout::new(5, 9, 0.8), Dropout::new(5, 9, 0.8).map(Dropout::transposed)] {
             let run = |kernels: &dyn Kernels, kind| {
                 let [x, plus, mut sum] = [&x, &plus, &x].map(|t| t.copy().to_kind(kind));
-                let out = kernels.propagate(&kernels.adjacency(dropout), &x, Some(&plus), Some(&mut sum));
+                let out = propagated(kernels, &kernels.adjacency(dropout), &x, Some(&plus), Some(&mut sum));
                 (out, sum)
             };
             let (wanted, wanted_sum) = run(&reference(), Kind::Double);
@@ -100,12 +120,69 @@ fn transposed_dropout_is_the_adjoint() {
     let dropout = Dropout::new(3, 4, 0.7).unwrap();
     let inner = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
     let kernels = reference();
-    let product = |dropout, x: &Tensor| kernels.propagate(&kernels.adjacency(dropout), x, None, None);
+    let product = |dropout, x: &Tensor| propagated(&kernels, &kernels.adjacency(dropout), x, None, None);
     let forward = inner(&product(Some(dropout), &x), &y);
     let backward = inner(&x, &product(Some(dropout.transposed()), &y));
     assert!((forward - backward).abs() < 1e-12 * forward.abs().max(1.0), "{forward} {backward}");
     let whole = inner(&product(None, &x), &y);
     assert!((forward - whole).abs() > 1e-6, "dropout dropped nothing");
+}
+
+/// Every shard's rows, with the slots filled as the exchange would, are the rows of the whole product.
+#[test]
+fn the_parts_of_a_sharded_product_make_the_whole() {
+    let train = train();
+    let (d, parts) = (40, 3);
+    let x = numbers(&[NODES, d], 31);
+    let ids = |ids: &[u32]| Tensor::from_slice(&ids.iter().map(|&i| i64::from(i)).collect::<Vec<_>>());
+    let partition = Partition::new(&train, parts, Method::Hash, accord_data::partition::Cost { edge: 1.0, node: 1.0 });
+    for scheme in [Scheme::Halo, Scheme::Aggregate, Scheme::AllGather] {
+        for dropout in [None, Dropout::new(5, 9, 0.8), Dropout::new(5, 9, 0.8).map(Dropout::transposed)] {
+            let wanted = propagated(&reference(), &reference().adjacency(dropout), &x, None, None);
+            let shards: Vec<Shard> = (0..parts).map(|rank| Shard::new(&train, &partition, rank, scheme)).collect();
+            let graphs: Vec<Arc<Graph>> = shards.iter().map(|s| Arc::new(Graph::new(s.clone(), USERS))).collect();
+            let sets: Vec<_> = graphs.iter().map(|graph| subjects_on(Arc::clone(graph))).collect();
+            for subject in 0..sets[0].len() {
+                let own: Vec<Tensor> =
+                    shards.iter().map(|s| single(&x.index_select(0, &ids(&s.nodes))).contiguous()).collect();
+                // what each rank sends to each: raw rows, then partial sums
+                let sent: Vec<(Tensor, Tensor)> = (0..parts)
+                    .map(|rank| {
+                        let (kernels, shard) = (&sets[rank][subject].1, &shards[rank]);
+                        let mut partial = Tensor::empty([shard.outgoing.node.len() as i64, d], (Kind::Float, Device::Cpu));
+                        let adjacency = kernels.adjacency(dropout);
+                        kernels.product(&adjacency, Part::Outgoing, &own[rank], None, &mut partial, None);
+                        (own[rank].index_select(0, &ids(&shard.send_rows)), partial)
+                    })
+                    .collect();
+                for rank in 0..parts {
+                    let (name, kernels) = &sets[rank][subject];
+                    let shard = &shards[rank];
+                    let mut pieces = vec![own[rank].shallow_clone()];
+                    for (peer, from) in sent.iter().enumerate() {
+                        let before = |count: fn(&accord_data::partition::Rows) -> usize| {
+                            shards[peer].sent[..rank].iter().map(count).sum::<usize>() as i64
+                        };
+                        let rows = shards[peer].sent[rank].clone();
+                        pieces.push(from.0.narrow(0, before(|r| r.raw), rows.raw as i64));
+                        pieces.push(from.1.narrow(0, before(|r| r.partial), rows.partial as i64));
+                    }
+                    let filled = Tensor::cat(&pieces, 0);
+                    let adjacency = kernels.adjacency(dropout);
+                    let mut out = own[rank].empty_like();
+                    kernels.product(&adjacency, Part::Own, &filled, None, &mut out, None);
+                    kernels.product(&adjacency, Part::Halo, &filled, None, &mut out, None);
+                    for (slot, node) in shard.slots.node.iter().enumerate().filter(|(slot, _)| shard.slots.partial[*slot]) {
+                        let row = shard.nodes.binary_search(node).unwrap() as i64;
+                        let mut row = out.get(row);
+                        row += filled.get((shard.nodes.len() + slot) as i64);
+                    }
+                    let what = format!("{name}, rank {rank}, {scheme:?}, {dropout:?}");
+                    assert_close(&what, &out, &wanted.index_select(0, &ids(&shard.nodes)), 2e-6);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -118,6 +195,19 @@ fn dropout_keeps_the_asked_share_of_directed_edges() {
     assert!(Dropout::new(1, 1, 1.0).is_none());
 }
 
+/// The backward of one worker: its own heads are all heads.
+fn intent_grads(
+    kernels: &dyn Kernels,
+    e: &Tensor,
+    prototypes: [&Tensor; 2],
+    layer: &IntentLayer,
+    g: &Tensor,
+) -> IntentGrads {
+    let q = (g * &layer.g).sum_dim_intlist(1, false, g.kind());
+    let given = HeadGrads { heads: &heads(), g, q: &q, inverse_sum: &layer.inverse_sum };
+    kernels.intent_view_backward(e, prototypes, layer, &given)
+}
+
 #[test]
 fn intent_view_forward_and_backward() {
     for (d, k) in [(1, 1), (8, 6), (32, 128), (40, 20), (64, 16)] {
@@ -126,7 +216,7 @@ fn intent_view_forward_and_backward() {
         let d_g = only_heads(&numbers(&[NODES, d], 6));
         let double = [&prototypes[0], &prototypes[1]];
         let wanted = reference().intent_view(&e, &heads(), double);
-        let wanted_grads = reference().intent_view_backward(&e, &heads(), double, &wanted, &d_g);
+        let wanted_grads = intent_grads(&reference(), &e, double, &wanted, &d_g);
         for (name, kernels) in subjects() {
             let what = |part: &str| format!("{name}, d {d}, k {k}: {part}");
             let single_prototypes = [single(&prototypes[0]), single(&prototypes[1])];
@@ -136,7 +226,7 @@ fn intent_view_forward_and_backward() {
             assert_close(&what("inverse norm"), &got.inverse_norm, &wanted.inverse_norm, 2e-6);
             assert_close(&what("inverse sum"), &got.inverse_sum, &wanted.inverse_sum, 2e-6);
             assert_close(&what("g"), &got.g, &wanted.g, 2e-6);
-            let grads = kernels.intent_view_backward(&single(&e), &heads(), prototypes, &got, &single(&d_g));
+            let grads = intent_grads(kernels.as_ref(), &single(&e), prototypes, &got, &single(&d_g));
             assert_close(&what("d e"), &grads.e, &wanted_grads.e, 1e-5);
             for side in 0..2 {
                 assert_close(&what("d prototypes"), &grads.prototypes[side], &wanted_grads.prototypes[side], 1e-5);
@@ -165,7 +255,7 @@ fn all_pairs_with_counts_and_with_a_diagonal() {
                 count,
                 inverse_temperature: 5.0,
                 factor: RowFactor { weight, epsilon, diagonal },
-                precision: Precision::Full,
+                bf16: false,
             };
             let wanted = reference().all_pairs(&pairs(&anchors, &keys, count, &weight, diagonal));
             let (a, k, w) = (single(&anchors), single(&keys), single(&weight));
@@ -181,33 +271,75 @@ fn all_pairs_with_counts_and_with_a_diagonal() {
     }
 }
 
+/// Halves of the pairs with the factors between them are the whole; with the keys in two sets too.
+#[test]
+fn half_pairs_add_up_to_all_pairs() {
+    for (m, n, d) in [(1, 1, 8), (50, 33, 32), (97, 300, 64), (130, 64, 40)] {
+        let (anchors, keys) = (unit(m, d, 7), unit(n, d, 8));
+        let (weight, count) = (numbers(&[m], 9).abs() + 0.5, (numbers(&[n], 10) * 4.0).abs().ceil());
+        let wanted = reference().all_pairs(&Pairs {
+            anchors: &anchors,
+            keys: &keys,
+            count: Some(&count),
+            inverse_temperature: 5.0,
+            factor: RowFactor { weight: &weight, epsilon: 0.0, diagonal: None },
+            bf16: false,
+        });
+        let [anchors, keys, weight, count] = [&anchors, &keys, &weight, &count].map(single);
+        for (name, kernels) in subjects() {
+            let half = |anchors: &Tensor, keys: &Tensor, count: &Tensor| {
+                kernels.half_pairs(&HalfPairs { anchors, keys, count: Some(count), inverse_temperature: 5.0 })
+            };
+            let cut = n / 3;
+            let sets = [(0, cut), (cut, n - cut)].map(|(from, size)| {
+                half(&anchors, &keys.narrow(0, from, size).contiguous(), &count.narrow(0, from, size).contiguous())
+            });
+            let [first, second] = sets;
+            let (sums, rows) = (first.sums + second.sums, first.rows + second.rows);
+            let factor = &weight / &sums;
+            let back = half(&keys, &anchors, &factor).rows * count.unsqueeze(1);
+            let what = |part: &str| format!("{name}, {m} x {n} x {d}: {part}");
+            assert_close(&what("sums"), &sums, &wanted.sums, 3e-6);
+            assert_close(&what("anchors"), &(rows * factor.unsqueeze(1)), &wanted.anchors, 3e-6);
+            assert_close(&what("keys"), &back, &wanted.keys, 3e-6);
+        }
+    }
+}
+
 #[test]
 fn low_precision_pairs_stay_within_their_stated_error() {
     let (m, d) = (200, 32);
     let (anchors, keys) = (unit(m, d, 12), unit(m, d, 13));
     let weight = Tensor::ones([m], (Kind::Double, Device::Cpu));
     let diagonal = (&anchors * &keys).sum_dim_intlist(1, false, Kind::Double);
-    let pairs = |anchors, keys, weight, diagonal, precision| Pairs {
+    let pairs = |anchors, keys, weight, diagonal, bf16| Pairs {
         anchors,
         keys,
         count: None,
         inverse_temperature: 1.0,
         factor: RowFactor { weight, epsilon: 1e-8, diagonal: Some(diagonal) },
-        precision,
+        bf16,
     };
-    let wanted = reference().all_pairs(&pairs(&anchors, &keys, &weight, &diagonal, Precision::Full));
+    let wanted = reference().all_pairs(&pairs(&anchors, &keys, &weight, &diagonal, false));
     let (a, k, w, g) = (single(&anchors), single(&keys), single(&weight), single(&diagonal));
-    for (precision, tolerance) in [(Precision::Bf16, 1e-2), (Precision::Moments, 2e-2)] {
-        for (name, kernels) in subjects() {
-            if kernels.precision(precision) != precision {
-                println!("SKIPPED: {name} has no {precision:?}");
-                continue;
-            }
-            let got = kernels.all_pairs(&pairs(&a, &k, &w, &g, precision));
-            assert_close(&format!("{name}, {precision:?} sums"), &got.sums, &wanted.sums, tolerance);
-            assert_close(&format!("{name}, {precision:?} anchors"), &got.anchors, &wanted.anchors, tolerance);
-            assert_close(&format!("{name}, {precision:?} keys"), &got.keys, &wanted.keys, tolerance);
+    for (name, kernels) in subjects() {
+        let check = |form: &str, sums: &Tensor, anchors: &Tensor, keys: &Tensor, tolerance| {
+            assert_close(&format!("{name}, {form} sums"), sums, &wanted.sums, tolerance);
+            assert_close(&format!("{name}, {form} anchors"), anchors, &wanted.anchors, tolerance);
+            assert_close(&format!("{name}, {form} keys"), keys, &wanted.keys, tolerance);
+        };
+        if kernels.precision(Precision::Bf16) == Precision::Bf16 {
+            let got = kernels.all_pairs(&pairs(&a, &k, &w, &g, true));
+            check("bf16", &got.sums, &got.anchors, &got.keys, 1e-2);
+        } else {
+            println!("SKIPPED: {name} has no bf16 products");
         }
+        // moments of two sets of keys add up
+        let halves = [0, m / 2].map(|from| kernels.moments(&k.narrow(0, from, m / 2).contiguous(), None));
+        let to_keys = kernels.half_moments(&(&halves[0] + &halves[1]), &a);
+        let factor = RowFactor { weight: &w, epsilon: 1e-8, diagonal: Some(&g) }.of(&to_keys.sums);
+        let to_anchors = kernels.half_moments(&kernels.moments(&a, Some(&factor)), &k);
+        check("moments", &to_keys.sums, &(to_keys.rows * factor.unsqueeze(1)), &to_anchors.rows, 2e-2);
     }
 }
 
@@ -318,31 +450,51 @@ fn sums_of_squares_do_not_depend_on_the_team() {
 fn top_k_leaves_training_items_out_and_breaks_ties_by_id() {
     let train = train();
     let users: Vec<u32> = (0..USERS as u32).collect();
+    let items: Vec<u32> = (0..ITEMS as u32).collect();
     // coarse scores make ties
     let x = (numbers(&[NODES, 40], 21) * 2.0).round();
+    let [rows, item_rows] = [x.narrow(0, 0, USERS as i64), x.narrow(0, USERS as i64, ITEMS as i64)];
     for k in [1, 20, ITEMS] {
-        let wanted = reference().top_k(&x, &users, &train, k);
-        for (row, &user) in wanted.chunks(k).zip(&users) {
+        let candidates = Candidates { rows: &item_rows, ids: &items };
+        let wanted = reference().top_k(&rows, &users, candidates, &train, k);
+        for (row, &user) in wanted.items.chunks(k).zip(&users) {
             assert!(row.iter().all(|&i| i == NONE || !train.contains(user, i)));
             let free = ITEMS - train.of(user).len();
             assert_eq!(row.iter().filter(|&&i| i != NONE).count(), k.min(free));
         }
+        let (rows, item_rows) = (single(&rows), single(&item_rows));
         for (name, kernels) in subjects() {
-            assert_eq!(kernels.top_k(&single(&x), &users, &train, k), wanted, "{name}, k {k}");
+            let candidates = Candidates { rows: &item_rows, ids: &items };
+            let got = kernels.top_k(&rows, &users, candidates, &train, k);
+            assert_eq!(got.items, wanted.items, "{name}, k {k}");
         }
+    }
+    // some of the items, under their own ids
+    let some: Vec<u32> = items.iter().copied().filter(|i| i % 3 == 1).collect();
+    let places = Tensor::from_slice(&some.iter().map(|&i| i64::from(i)).collect::<Vec<_>>());
+    let item_rows = item_rows.index_select(0, &places);
+    let wanted = reference().top_k(&rows, &users, Candidates { rows: &item_rows, ids: &some }, &train, 5);
+    assert!(wanted.items.iter().all(|i| *i == NONE || some.contains(i)));
+    for (name, kernels) in subjects() {
+        let candidates = Candidates { rows: &single(&item_rows), ids: &some };
+        assert_eq!(kernels.top_k(&single(&rows), &users, candidates, &train, 5).items, wanted.items, "{name}");
     }
 }
 
 #[test]
 fn noise_is_gaussian_and_keyed_by_what_it_should_be() {
     let like = Tensor::zeros([NODES, 34], (Kind::Float, Device::Cpu));
-    let draw = |kernels: &dyn Kernels, step, tower| kernels.noise_factor(Noise::new(1, step, tower), &like);
+    let nodes: Vec<u32> = (0..NODES as u32).collect();
+    let draw = |kernels: &dyn Kernels, step, tower| kernels.noise_factor(&Noise::new(1, step, tower), &nodes, &like);
     let all = subjects();
     let first = draw(all[0].1.as_ref(), 3, Tower::Text);
     for (name, kernels) in &all {
         assert_eq!(draw(kernels.as_ref(), 3, Tower::Text), first, "{name}");
     }
     let kernels = all[0].1.as_ref();
+    // a worker draws the rows of its own nodes
+    let some = kernels.noise_factor(&Noise::new(1, 3, Tower::Text), &nodes[40..50], &like.narrow(0, 40, 10));
+    assert_eq!(some, first.narrow(0, 40, 10));
     assert_ne!(draw(kernels, 4, Tower::Text), first);
     assert_ne!(draw(kernels, 3, Tower::Graph), first);
     let mean = first.mean(Kind::Double).double_value(&[]);

@@ -8,17 +8,18 @@ use accord_data::sampling::EpochPlan;
 use accord_data::{Dataset, Interactions};
 use accord_engine::batch::BatchRows;
 use accord_engine::eval;
-use accord_engine::graph::{Dropout, Graph};
+use accord_engine::graph::Dropout;
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::{Adjacency, Kernels, Precision};
 use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
 use accord_engine::noise::{Noise, Tower};
-use accord_engine::report::Losses;
+use accord_engine::scope::Draw;
 use accord_engine::step::ModelState;
+use accord_engine::world::World;
 use accord_engine::weights::Weights;
 use accord_engine::{init, propagate};
 use accord_spec::{JobSpec, ModelKind};
-use official::Official;
+use official::{Official, PairIds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,14 +94,15 @@ struct Subject<'a> {
     options: &'a Options,
     spec: JobSpec,
     dataset: Dataset,
+    world: World,
     kernels: CpuKernels,
     texts: Option<Texts>,
 }
 
 impl Subject<'_> {
     fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
-        let graph = Arc::new(Graph::new(&dataset.train));
-        let kernels = CpuKernels::new(graph, Level::detect(), options.threads).expect("threads");
+        let world = World::alone(&dataset.train, tch::Device::Cpu);
+        let kernels = CpuKernels::new(Arc::clone(&world.graph), Level::detect(), options.threads).expect("threads");
         let texts = dataset.text.take().map(|t| {
             let rows = |side: &accord_data::Embeddings| Tensor::from_slice(&side.values).view([-1, side.width as i64]);
             Texts {
@@ -108,7 +110,7 @@ impl Subject<'_> {
                 intent: Some(Tensor::cat(&[rows(&t.user_intent), rows(&t.item_intent)], 0)),
             }
         });
-        Subject { options, spec, dataset, kernels, texts }
+        Subject { options, spec, dataset, world, kernels, texts }
     }
 
     fn state(&self) -> ModelState {
@@ -116,12 +118,23 @@ impl Subject<'_> {
             .texts
             .as_ref()
             .map(|t| [&t.profile, t.intent.as_ref().unwrap_or(&t.profile)].map(|x| x.size()[1] as usize));
-        init::state(&self.spec, self.dataset.users(), self.dataset.items(), widths)
+        init::state(&self.spec, &self.world, widths)
     }
 
     fn rows(&self, plan: &EpochPlan, step: usize) -> BatchRows {
+        let draw = Draw { negatives: self.spec.loss.negatives, seed: 1, step: step as u64 };
         let batch = plan.batch(step as u64, self.spec.optim.batch_size);
-        BatchRows::new(&batch, [self.dataset.users(), self.dataset.items()], Kind::Float, tch::Device::Cpu)
+        BatchRows::new(&batch, &self.world, draw, Kind::Float, tch::Device::Cpu)
+    }
+
+    fn pair_ids(&self, plan: &EpochPlan, step: usize) -> PairIds {
+        let batch = plan.batch(step as u64, self.spec.optim.batch_size);
+        let nodes = |ids: &[u32], first: usize| {
+            Tensor::from_slice(&ids.iter().map(|&id| i64::from(id) + first as i64).collect::<Vec<_>>())
+        };
+        let users = self.dataset.users();
+        let (positives, negatives) = (nodes(batch.positives, users), nodes(batch.negatives, users));
+        PairIds { users: nodes(batch.users, 0), positives, negatives }
     }
 
     fn compare(&self) {
@@ -160,7 +173,7 @@ impl Subject<'_> {
             // a teacher that does not move keeps the state the same for all three
             let mut config = ModelConfig { teacher_momentum: 1.0, ..self.config(precision) };
             config.loss.translation_weight = MEASURED_WEIGHT;
-            self.losses(&mut state, &plan, 0, &config, &mut Clock::default()).1.embeds
+            self.losses(&mut state, &plan, 0, &config, &mut Clock::default()).embeds
         };
         let exact = gradient(Precision::Full);
         let largest = exact.abs().max().double_value(&[]);
@@ -179,6 +192,7 @@ impl Subject<'_> {
             layers: self.spec.model.layers,
             loss: self.spec.loss.clone(),
             teacher_momentum: self.spec.model.teacher_momentum,
+            teacher_sync_steps: 1,
             precision,
         }
     }
@@ -212,27 +226,28 @@ impl Subject<'_> {
         step: usize,
         config: &ModelConfig,
         clock: &mut Clock,
-    ) -> (Losses, Weights) {
+    ) -> Weights {
         let rows = clock.time("batch", || self.rows(plan, step));
         let noise = (config.kind == ModelKind::Irllrec).then(|| {
-            let draw = |tower| self.kernels.noise_factor(Noise::new(1, step as u64, tower), &state.weights.embeds);
+            let own = self.world.graph.own();
+            let draw = |tower| self.kernels.noise_factor(&Noise::new(1, step as u64, tower), own, &state.weights.embeds);
             clock.time("noise", || [draw(Tower::Text), draw(Tower::Graph)])
         });
         let input = StepInput {
+            world: &self.world,
             kernels: &self.kernels,
             config,
-            users: self.dataset.users() as i64,
             texts: self.texts.as_ref(),
             batch: &rows,
             dropout: Dropout::new(1, step as u64, self.spec.model.edge_keep),
             noise,
         };
-        state.losses(&input, clock)
+        state.losses(&input, clock).expect("nobody to wait for").weights
     }
 
     fn step(&self, state: &mut ModelState, plan: &EpochPlan, step: usize, precision: Precision, clock: &mut Clock) {
         let config = self.config(precision);
-        let (_, grads) = self.losses(state, plan, step, &config, clock);
+        let grads = self.losses(state, plan, step, &config, clock);
         clock.time("adam", || state.update(&self.kernels, &grads, self.spec.optim.lr, config.loss.reg_weight));
     }
 
@@ -244,7 +259,7 @@ impl Subject<'_> {
         let steps =
             if self.spec.model.kind == ModelKind::Irllrec { self.options.steps.min(3) } else { self.options.steps };
         best_of(steps, |step| {
-            official.step(&self.rows(&plan, step), step as i32 + 1);
+            official.step(&self.pair_ids(&plan, step), step as i32 + 1);
         })
     }
 
@@ -260,9 +275,11 @@ impl Subject<'_> {
         });
         let held_out = &self.dataset.validation;
         let evaluation = best_of(3, |_| {
-            let x =
-                propagate::forward(&self.kernels, &Adjacency::Whole, &state.weights.embeds, self.spec.model.layers).x;
-            eval::evaluate(&self.kernels, &x, train, held_out, &self.spec.eval.ks);
+            let (world, layers, ks) = (&self.world, self.spec.model.layers, &self.spec.eval.ks);
+            let embeds = &state.weights.embeds;
+            let graph = propagate::forward(world, &self.kernels, &Adjacency::Whole, embeds, layers, false);
+            let x = graph.expect("nobody to wait for").x;
+            eval::evaluate(world, &self.kernels, &x, train, held_out, ks).expect("nobody to wait for");
         });
         let [theirs, their_evaluation] = self.official_epoch(train, held_out);
         println!(
@@ -281,7 +298,7 @@ impl Subject<'_> {
             let plan = EpochPlan::new(train, self.spec.job.seed, epoch as u64);
             for step in 0..plan.steps(self.spec.optim.batch_size) as usize {
                 number += 1;
-                official.step(&self.rows(&plan, step), number);
+                official.step(&self.pair_ids(&plan, step), number);
             }
         });
         let evaluation = best_of(3, |_| {

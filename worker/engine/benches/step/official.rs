@@ -3,13 +3,19 @@
 //! code's favour: its Python sampling and loader.
 
 use accord_data::Interactions;
-use accord_engine::batch::BatchRows;
 use accord_engine::model::Texts;
 use accord_engine::weights::{Tower, Weights};
 use accord_spec::JobSpec;
 use tch::{Device, Kind, Tensor, no_grad};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+/// Node ids of a batch's pairs, [B] each.
+pub(crate) struct PairIds {
+    pub(crate) users: Tensor,
+    pub(crate) positives: Tensor,
+    pub(crate) negatives: Tensor,
+}
 
 pub(crate) struct Official<'a> {
     spec: &'a JobSpec,
@@ -50,7 +56,7 @@ impl<'a> Official<'a> {
     }
 
     /// Loss, autograd backward and dense Adam; returns the loss.
-    pub(crate) fn step(&mut self, batch: &BatchRows, number: i32) -> f64 {
+    pub(crate) fn step(&mut self, batch: &PairIds, number: i32) -> f64 {
         self.weights.tensors_mut().into_iter().for_each(|w| w.zero_grad());
         let loss = self.loss(batch);
         loss.backward();
@@ -87,8 +93,8 @@ impl<'a> Official<'a> {
         layers
     }
 
-    fn loss(&mut self, batch: &BatchRows) -> Tensor {
-        let (config, b) = (&self.spec.loss, batch.size as f64);
+    fn loss(&mut self, batch: &PairIds) -> Tensor {
+        let (config, b) = (&self.spec.loss, batch.users.numel() as f64);
         let layers = self.layers();
         let x = layers.iter().skip(1).fold(layers[0].shallow_clone(), |sum, e| sum + e);
         let [user, positive, negative] =
@@ -115,7 +121,7 @@ impl<'a> Official<'a> {
         loss + translation + matching
     }
 
-    fn alignment(&self, batch: &BatchRows, view: &Tensor, text: &Tensor, temperature: f64) -> Tensor {
+    fn alignment(&self, batch: &PairIds, view: &Tensor, text: &Tensor, temperature: f64) -> Tensor {
         let at = |table: &Tensor, ids: &Tensor| table.index_select(0, ids);
         let users =
             info_nce(&at(view, &batch.users), &at(text, &batch.users), &text.narrow(0, 0, self.users), temperature);

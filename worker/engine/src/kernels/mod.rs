@@ -1,12 +1,13 @@
 //! The hot loops of a step behind one trait: [`cpu`] is hand-written f32, [`torch`] is libtorch operators on any device
 //! and precision. Both pass the same behaviour suite (`tests/kernels.rs`).
 //!
-//! Matrices are row-major tensors, shapes in brackets; N nodes, d columns, B batch. Ids are Int64 tensors.
+//! Matrices are row-major tensors, shapes in brackets; n own nodes, h slots of remote rows (0 with one worker), d columns,
+//! B batch. Ids are Int64 tensors. No kernel talks to another worker: see [`crate::world`].
 
 pub mod cpu;
 pub mod torch;
 
-use crate::graph::Dropout;
+use crate::graph::{Dropout, Part};
 use crate::weights::Tower;
 use accord_data::Interactions;
 use tch::Tensor;
@@ -14,16 +15,19 @@ use tch::Tensor;
 /// Marks a missing place in a top-k list.
 pub const NONE: u32 = u32::MAX;
 
-/// Arithmetic of an all-pairs product.
+/// Arithmetic of the all-nodes translation term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// The tensors' own.
     Full,
     /// bf16 products, f32 sums.
     Bf16,
-    /// Cubic polynomial of the cosine through moments of the keys: O(n d^3).
+    /// Cubic polynomial of the cosine through moments of the keys: O(n d^3), [`Kernels::moments`].
     Moments,
 }
+
+/// The moment form's e^c ~ 1 + SLOPE c + c^2 / 2: the Taylor cubic economised on [-1/2, 1/2] (its c^3 / 6 becomes c / 32).
+pub(crate) const MOMENT_SLOPE: f64 = 1.0 + 1.0 / 32.0;
 
 /// Anchors held against keys: rows of length at most 1, logits anchor . key / temperature.
 pub struct Pairs<'a> {
@@ -35,7 +39,27 @@ pub struct Pairs<'a> {
     pub count: Option<&'a Tensor>,
     pub inverse_temperature: f64,
     pub factor: RowFactor<'a>,
-    pub precision: Precision,
+    /// bf16 products, where [`Kernels::precision`] grants them; then no counts and temperature 1.
+    pub bf16: bool,
+}
+
+/// The anchors' half of such a product, without factors.
+pub struct HalfPairs<'a> {
+    /// [m, d]
+    pub anchors: &'a Tensor,
+    /// [n, d]
+    pub keys: &'a Tensor,
+    /// [n] weight of each key; none: 1
+    pub count: Option<&'a Tensor>,
+    pub inverse_temperature: f64,
+}
+
+/// Sums over keys for each anchor; those of several sets of keys add up.
+pub struct HalfSums {
+    /// [m] sum_c count_c exp(a_b . k_c / t)
+    pub sums: Tensor,
+    /// [m, d] sum_c count_c e_bc k_c
+    pub rows: Tensor,
 }
 
 /// Turns the row sum of an anchor into the factor of its softmax row in the loss.
@@ -76,33 +100,46 @@ pub struct PairGrads {
 pub enum Adjacency {
     Whole,
     /// The CPU's form: each node's kept neighbours stand at the front of its place in the graph's lists.
-    /// ([2 * interactions] neighbours, [N] how many of each node's are kept)
     Lists(KeptLists),
-    /// libtorch's form: [2 * interactions] values of A_hat, zero where an edge is dropped.
-    Values(Tensor),
+    /// libtorch's form: values of A_hat by [`Part`], zero where an edge is dropped.
+    Values([Tensor; 3]),
 }
 
 /// Made by the CPU kernels alone: they trust its ids.
 pub struct KeptLists {
-    pub(crate) neighbours: Vec<u32>,
-    pub(crate) kept: Vec<u32>,
+    /// Of own rows, and of outgoing partial sums.
+    pub(crate) neighbours: [Vec<u32>; 2],
+    /// [rows] where each row ends now, by [`Part`].
+    pub(crate) ends: [Vec<u32>; 3],
 }
 
 /// One layer of the intent view, with what its backward needs.
 pub struct IntentLayer {
-    /// [N, d] n(V), V = softmax(E C) C^T
+    /// [n + h, d] n(V), V = softmax(E C) C^T
     pub unit: Tensor,
-    /// [N] 1 / |V|
+    /// [n + h] 1 / |V|
     pub inverse_norm: Tensor,
-    /// [N] 1 / sum of the head's edge weights; heads only
+    /// [n] 1 / sum of the head's edge weights; heads only
     pub inverse_sum: Tensor,
-    /// [N, d] G of the heads, zero elsewhere
+    /// [n, d] G of the heads, zero elsewhere
     pub g: Tensor,
+}
+
+/// What the backward of one layer is given of the heads among the columns; zero for the others.
+pub struct HeadGrads<'a> {
+    /// Columns that are heads: own nodes, and slots of other workers' heads
+    pub heads: &'a Tensor,
+    /// [n + h, d] dG
+    pub g: &'a Tensor,
+    /// [n + h] dG . G, the row-normalisation term in closed form
+    pub q: &'a Tensor,
+    /// [n + h] 1 / sum of the head's edge weights
+    pub inverse_sum: &'a Tensor,
 }
 
 /// Gradients of one layer of the intent view.
 pub struct IntentGrads {
-    /// [N, d]
+    /// [n, d]
     pub e: Tensor,
     /// Users' and items' prototypes, [d, K] each
     pub prototypes: [Tensor; 2],
@@ -156,28 +193,67 @@ impl AdamStep {
     }
 }
 
+/// The best items of some users, [m * k], best first; ties to the lower id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// [`NONE`] where candidates run out
+    pub items: Vec<u32>,
+    pub scores: Vec<f64>,
+}
+
+impl Ranking {
+    pub fn empty(users: usize, k: usize) -> Ranking {
+        Ranking { items: vec![NONE; users * k], scores: vec![f64::NEG_INFINITY; users * k] }
+    }
+}
+
+/// Items that users are ranked against.
+#[derive(Clone, Copy)]
+pub struct Candidates<'a> {
+    /// [items, d]
+    pub rows: &'a Tensor,
+    /// [items] ascending
+    pub ids: &'a [u32],
+}
+
 /// The graph is given when the kernels are made.
 pub trait Kernels: Send {
-    /// The adjacency of one step, for [`Kernels::propagate`].
+    /// The adjacency of one step, for [`Kernels::product`].
     fn adjacency(&self, dropout: Option<Dropout>) -> Adjacency;
 
-    /// A_hat x + plus, added to `sum` as well; x, plus, sum [N, d]
-    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor;
+    /// One part of A_hat x: `Own` overwrites out [n, d] (and adds `plus` [n, d]), `Halo` adds to it, `Outgoing` overwrites
+    /// out [partial sums, d]. `x` [n + h, d], or [n, d] where the part reads no slots. `total` [n, d] += out.
+    fn product(
+        &self,
+        adjacency: &Adjacency,
+        part: Part,
+        x: &Tensor,
+        plus: Option<&Tensor>,
+        out: &mut Tensor,
+        total: Option<&mut Tensor>,
+    );
 
-    /// `e` [N, d], `heads` distinct node ids, `prototypes` [d, K] of users and items
+    /// `e` [n + h, d], `heads` distinct own rows, `prototypes` [d, K] of users and items
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer;
 
-    /// `d_g` [N, d], zero outside `heads`
     fn intent_view_backward(
         &self,
         e: &Tensor,
-        heads: &Tensor,
         prototypes: [&Tensor; 2],
         layer: &IntentLayer,
-        d_g: &Tensor,
+        given: &HeadGrads,
     ) -> IntentGrads;
 
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads;
+
+    fn half_pairs(&self, half: &HalfPairs) -> HalfSums;
+
+    /// Moments of rows x [n, d] with weights [n] (none: 1), one vector whose layout is the kernel set's own. Those of
+    /// several sets of rows add up.
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor;
+
+    /// [`Kernels::half_pairs`] of y [m, d] against the rows of the moments, in the moment form; temperature 1.
+    fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums;
 
     /// x [n, d]
     fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows;
@@ -206,10 +282,9 @@ pub trait Kernels: Send {
     /// Sum of squares of all elements, in f64.
     fn sum_of_squares(&self, x: &Tensor) -> f64;
 
-    /// The k best items of each of `users` [m] by score, their training items left out, ties to the lower id: [m * k],
-    /// [`NONE`] where candidates run out. `x` [N, d]
-    fn top_k(&self, x: &Tensor, users: &[u32], train: &Interactions, k: usize) -> Vec<u32>;
+    /// The k best candidates of each of `users` [m] with rows [m, d], their training items left out.
+    fn top_k(&self, rows: &Tensor, users: &[u32], candidates: Candidates, train: &Interactions, k: usize) -> Ranking;
 
-    /// N(0, 1) by counter: [N, d], keyed by (seed, step, stream, node, column); plus 1.
-    fn noise_factor(&self, noise: crate::noise::Noise, like: &Tensor) -> Tensor;
+    /// 1 + e with e ~ N(0, 1) by counter, keyed by (seed, step, tower, node, column): [nodes, d] of `like`'s width.
+    fn noise_factor(&self, noise: &crate::noise::Noise, nodes: &[u32], like: &Tensor) -> Tensor;
 }

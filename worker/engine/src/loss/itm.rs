@@ -3,11 +3,11 @@
 
 use tch::{Kind, Tensor};
 
-/// CE = -(1/N) sum_i sum_k softmax(teacher_i)_k log_softmax(student_i)_k, both [N, d]; adds `scale` dCE/dstudent to
-/// `d_student` and returns the unweighted value.
-pub fn cross_entropy(student: &Tensor, teacher: &Tensor, scale: f64, d_student: &mut Tensor) -> f64 {
+/// CE = -(1/N) sum_i sum_k softmax(teacher_i)_k log_softmax(student_i)_k over this rank's rows, both [n, d]; `nodes`: N over all ranks.
+/// Adds `scale` dCE/dstudent to `d_student` and returns the unweighted value.
+pub fn cross_entropy(student: &Tensor, teacher: &Tensor, nodes: usize, scale: f64, d_student: &mut Tensor) -> f64 {
     let kind = student.kind();
-    let n = student.size()[0] as f64;
+    let n = nodes as f64;
     let log_share = student.log_softmax(1, kind);
     let target = teacher.softmax(1, kind);
     let loss = -(&target * &log_share).sum(Kind::Double).double_value(&[]) / n;

@@ -1,94 +1,149 @@
 //! IRLLRec (Wang et al. 2025) on LightGCN: RLMRec-Con, and on top of it the intents: pairwise alignment of the intent view G
 //! with the intent texts S, translation alignment with noise, and matching with the momentum teacher.
 
-use super::{StepInput, Tally, Teacher, Texts, item_rows, user_rows};
-use crate::intent_view;
-use crate::loss::alignment::{Alignment, ItemRows};
+use super::{Clock, HeadRows, StepInput, Terms, Texts};
+use crate::error::EngineError;
+use crate::intent_view::{self, IntentView};
+use crate::kernels::TowerOutput;
+use crate::loss::alignment::{Alignment, AlignmentGrads};
 use crate::loss::itm;
 use crate::loss::translation::Translation;
 use crate::propagate::Propagated;
-use crate::weights::Weights;
+use crate::weights::Tower;
 use tch::Tensor;
 
 /// Weight of the (already weighted) translation loss inside the matching term, and of its cross-entropy.
 const MATCHING: [f64; 2] = [0.4, 0.6];
 
-/// Adds the intent terms; returns what the layers E^0 .. E^{L-1} receive.
-pub fn add_terms(
-    input: &StepInput,
-    texts: &Texts,
-    weights: &Weights,
-    teacher: Teacher,
-    graph: &Propagated,
-    tally: &mut Tally,
-) -> Vec<Tensor> {
-    let (Some(tower), Some(text), Some([c_user, c_item])) = (&weights.intent, &texts.intent, &weights.intents) else {
-        return Vec::new();
-    };
-    let (kernels, heads) = (input.kernels, &input.batch.heads);
-    let prototypes = [c_user, c_item];
-    let inputs = &graph.layers[..input.config.layers];
-    let view = tally.clock.time("intent view", || intent_view::forward(kernels, inputs, heads, prototypes));
-    // the translation and matching terms run over all nodes, so all rows of S are needed
-    let student = tally.clock.time("text towers", || kernels.tower(tower, text));
-    let (mut d_g, mut d_s) = (view.g.zeros_like(), student.z.zeros_like());
-    align(input, &view.g, &student.z, [&mut d_g, &mut d_s], tally);
-    translate(input, &student.z, &graph.x, &mut d_s, tally);
-    if let Some(teacher) = teacher {
-        teacher.follow(tower, input.config.teacher_momentum);
-        let target = tally.clock.time("text towers", || kernels.tower(teacher, text).z);
-        match_teacher(input, &student.z, &target, &mut d_s, tally);
+/// Both views of the intents in one step.
+pub struct Intents<'a> {
+    prototypes: [&'a Tensor; 2],
+    view: IntentView,
+    /// Input and output of the text tower: the rows in scope
+    text: Tensor,
+    student: TowerOutput,
+}
+
+impl<'a> Intents<'a> {
+    /// None for the models before IRLLRec.
+    pub fn forward(
+        input: &StepInput,
+        texts: &Texts,
+        tower: Option<&Tower>,
+        prototypes: Option<&'a [Tensor; 2]>,
+        graph: &Propagated,
+        clock: &mut Clock,
+    ) -> Option<Intents<'a>> {
+        let (tower, text, [c_user, c_item]) = (tower?, texts.intent.as_ref()?, prototypes?);
+        let prototypes = [c_user, c_item];
+        let heads = &input.batch.own.rows;
+        let view =
+            clock.time("intent view", || intent_view::forward(input.kernels, &graph.layers, heads, prototypes));
+        let text = input.batch.scope.of_table(text);
+        let student = clock.time("text towers", || input.kernels.tower(tower, &text));
+        Some(Intents { prototypes, view, text, student })
     }
-    if let Some(d_tower) = &mut tally.weights.intent {
-        tally.clock.time("text towers backward", || kernels.tower_backward(tower, text, &student, &d_s, d_tower));
+
+    /// G and S of the own heads [k, d].
+    pub fn heads(&self, input: &StepInput) -> [Tensor; 2] {
+        let batch = input.batch;
+        [(&self.view.g, &batch.own.rows), (&self.student.z, &batch.scope.heads)]
+            .map(|(table, rows)| input.kernels.gather(table, rows))
     }
-    let (d_layers, d_prototypes) = tally
-        .clock
-        .time("intent view backward", || intent_view::backward(kernels, inputs, heads, prototypes, &view, &d_g));
-    tally.weights.intents = Some(d_prototypes);
-    d_layers
-}
 
-/// Pairwise alignment of G with S; adds to dG and dS, [N, d] each.
-fn align(input: &StepInput, g: &Tensor, s: &Tensor, [d_g, d_s]: [&mut Tensor; 2], tally: &mut Tally) {
-    let (batch, users, loss) = (input.batch, input.users, &input.config.loss);
-    let alignment = Alignment {
-        batch,
-        users,
-        weight: loss.kd_int_weight,
-        temperature: loss.kd_int_temperature,
-        graph_view: g,
-        user_text: &user_rows(s, users),
-        item_text: ItemRows {
-            z: &item_rows(s, users),
-            positives: &batch.distinct_positives.ids,
-            negatives: &batch.distinct_negatives.ids,
-        },
-    };
-    // views: adding to them adds to dS
-    let (mut d_user, mut d_item) = (user_rows(d_s, users), item_rows(d_s, users));
-    tally.terms.kd_int = tally.clock.time("alignment", || alignment.run(input.kernels, d_g, &mut d_user, &mut d_item));
-}
+    /// Zeros for dS of the rows in scope.
+    pub fn zeros(&self) -> Tensor {
+        self.student.z.zeros_like()
+    }
 
-/// Translation alignment of S and X; adds to dS and dX.
-fn translate(input: &StepInput, s: &Tensor, x: &Tensor, d_s: &mut Tensor, tally: &mut Tally) {
-    let Some([text_noise, graph_noise]) = &input.noise else { return };
-    let loss = &input.config.loss;
-    let translation = Translation {
-        text: s,
-        graph: x,
-        noise: [text_noise, graph_noise],
-        // the matching term holds the weighted translation loss once more (quirk Q2)
-        scale: loss.translation_weight * (1.0 + MATCHING[0] * loss.itm_weight),
-        precision: input.config.precision,
-    };
-    let raw = tally.clock.time("translation", || translation.run(input.kernels, d_s, &mut tally.x));
-    tally.terms.translation = loss.translation_weight * raw;
-}
+    /// This rank's part of the pairwise alignment of G with S; adds to dS of the users in scope.
+    pub fn align(
+        &self,
+        input: &StepInput,
+        heads: &HeadRows,
+        grads: &mut HeadRows,
+        d_s: &Tensor,
+    ) -> Result<f64, EngineError> {
+        let (Some(graph), Some(text), Some(d_graph), Some(d_text)) =
+            (&heads.g, &heads.s, &mut grads.g, &mut grads.s)
+        else {
+            return Ok(0.0);
+        };
+        let loss = &input.config.loss;
+        let users = input.batch.scope.users as i64;
+        let alignment = Alignment {
+            world: input.world,
+            batch: input.batch,
+            weight: loss.kd_int_weight,
+            temperature: loss.kd_int_temperature,
+            graph,
+            text,
+            user_text: &self.student.z.narrow(0, 0, users),
+        };
+        // a view: adding to it adds to dS
+        let mut d_users = d_s.narrow(0, 0, users);
+        let mut grads = AlignmentGrads { graph: d_graph, text: d_text, user_text: &mut d_users };
+        alignment.run(input.kernels, &mut grads)
+    }
 
-/// Matching of S with the teacher's output; adds to dS.
-fn match_teacher(input: &StepInput, s: &Tensor, target: &Tensor, d_s: &mut Tensor, tally: &mut Tally) {
-    let weight = input.config.loss.itm_weight;
-    let cross_entropy = tally.clock.time("matching", || itm::cross_entropy(s, target, MATCHING[1] * weight, d_s));
-    tally.terms.itm = weight * (MATCHING[0] * tally.terms.translation + MATCHING[1] * cross_entropy);
+    /// Translation alignment of S and X [n, d]; adds to dS and dX.
+    pub fn translate(
+        &self,
+        input: &StepInput,
+        x: &Tensor,
+        d_s: &mut Tensor,
+        d_x: &mut Tensor,
+    ) -> Result<f64, EngineError> {
+        let Some([text_noise, graph_noise]) = &input.noise else { return Ok(0.0) };
+        let loss = &input.config.loss;
+        let scope = &input.batch.scope;
+        let translation = Translation {
+            world: input.world,
+            counts: &scope.counts,
+            total: scope.total,
+            text: &self.student.z,
+            graph: &scope.of_table(x),
+            noise: [text_noise, graph_noise],
+            // the matching term holds the weighted translation loss once more (quirk Q2)
+            scale: loss.translation_weight * (1.0 + MATCHING[0] * loss.itm_weight),
+            precision: input.config.precision,
+        };
+        let value = match &scope.rows {
+            None => translation.run(input.kernels, d_s, d_x)?,
+            Some(rows) => {
+                let mut d_rows = translation.graph.zeros_like();
+                let value = translation.run(input.kernels, d_s, &mut d_rows)?;
+                input.kernels.scatter_add(d_x, rows, &d_rows);
+                value
+            }
+        };
+        Ok(loss.translation_weight * value)
+    }
+
+    /// Matching of S with the teacher's output; adds to dS.
+    pub fn match_teacher(&self, input: &StepInput, teacher: &Tower, terms: &Terms, d_s: &mut Tensor) -> f64 {
+        let weight = input.config.loss.itm_weight;
+        let target = input.kernels.tower(teacher, &self.text).z;
+        let scale = MATCHING[1] * weight;
+        let cross_entropy = itm::cross_entropy(&self.student.z, &target, input.batch.scope.total, scale, d_s);
+        weight * (MATCHING[0] * terms.translation + MATCHING[1] * cross_entropy)
+    }
+
+    /// dS -> the tower's gradients.
+    pub fn backward_text(&self, input: &StepInput, tower: &Tower, d_s: &Tensor, grad: &mut Tower) {
+        input.kernels.tower_backward(tower, &self.text, &self.student, d_s, grad);
+    }
+
+    /// dG of the own heads [k, d] -> what the layers E^0 .. E^{L-1} receive, and the prototypes' gradients.
+    pub fn backward_view(
+        &self,
+        input: &StepInput,
+        graph: &Propagated,
+        d_heads: &Tensor,
+    ) -> Result<(Vec<Tensor>, [Tensor; 2]), EngineError> {
+        let mut d_g = self.view.g.zeros_like();
+        input.kernels.scatter_add(&mut d_g, &input.batch.own.rows, d_heads);
+        let StepInput { world, kernels, batch, .. } = *input;
+        intent_view::backward(world, kernels, &graph.layers, batch, self.prototypes, &self.view, &d_g)
+    }
 }

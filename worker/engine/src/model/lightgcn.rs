@@ -1,28 +1,27 @@
 //! LightGCN: propagation and BPR.
 
-use super::{Clock, StepInput, Tally};
+use super::{Clock, StepInput};
+use crate::error::EngineError;
 use crate::graph::Dropout;
-use crate::loss::bpr::bpr;
 use crate::propagate::{self, Propagated};
-use crate::weights::Weights;
+use accord_spec::ModelKind;
 use tch::Tensor;
 
-/// E^0 .. E^L and X.
-pub fn forward(input: &StepInput, weights: &Weights, clock: &mut Clock) -> Propagated {
+/// E^0 .. E^{L-1} where the intent view needs them, and X.
+pub fn forward(input: &StepInput, embeds: &Tensor, clock: &mut Clock) -> Result<Propagated, EngineError> {
+    let StepInput { world, kernels, config, .. } = *input;
+    let keep = config.kind == ModelKind::Irllrec;
     clock.time("propagation", || {
-        let adjacency = input.kernels.adjacency(input.dropout);
-        propagate::forward(input.kernels, &adjacency, &weights.embeds, input.config.layers)
+        let adjacency = kernels.adjacency(input.dropout);
+        propagate::forward(world, kernels, &adjacency, embeds, config.layers, keep)
     })
 }
 
-pub fn add_terms(input: &StepInput, graph: &Propagated, tally: &mut Tally) {
-    tally.terms.bpr = tally.clock.time("bpr", || bpr(input.kernels, input.batch, &graph.x, &mut tally.x));
-}
-
-/// `extra`: what the layers E^0 .. E^{L-1} receive besides dX.
-pub fn backward(input: &StepInput, tally: &mut Tally, extra: &[Tensor]) {
-    tally.weights.embeds = tally.clock.time("propagation backward", || {
-        let transposed = input.kernels.adjacency(input.dropout.map(Dropout::transposed));
-        propagate::backward(input.kernels, &transposed, input.config.layers, &tally.x, extra)
-    });
+/// dX [n, d], and `extra` that the layers E^0 .. E^{L-1} receive besides -> the embeddings' gradient [n, d].
+pub fn backward(input: &StepInput, d_x: &Tensor, extra: &[Tensor], clock: &mut Clock) -> Result<Tensor, EngineError> {
+    let StepInput { world, kernels, config, .. } = *input;
+    clock.time("propagation backward", || {
+        let transposed = kernels.adjacency(input.dropout.map(Dropout::transposed));
+        propagate::backward(world, kernels, &transposed, config.layers, d_x, extra)
+    })
 }

@@ -1,5 +1,8 @@
 //! The models, one file each, as sums of loss terms. Each model contains the one before it:
 //! LightGCN < RLMRec-Con (profile alignment) < IRLLRec (intents, translation, matching).
+//!
+//! A model makes rows of its own nodes ([n, d]); the batch's heads are then gathered from their owners ([H, d]), the terms
+//! add to gradients of both, and the heads' gradients go back to their owners. `step.rs` orders this.
 
 pub mod irllrec;
 pub mod lightgcn;
@@ -8,7 +11,7 @@ pub mod rlmrec_con;
 use crate::batch::BatchRows;
 use crate::graph::Dropout;
 use crate::kernels::{Kernels, Precision};
-use crate::weights::{Tower, Weights};
+use crate::world::World;
 use accord_spec::{Loss, ModelKind};
 use tch::Tensor;
 
@@ -18,32 +21,33 @@ pub struct ModelConfig {
     pub layers: usize,
     pub loss: Loss,
     pub teacher_momentum: f64,
+    /// Steps between two averages of the teacher over the ranks.
+    pub teacher_sync_steps: u64,
     /// Arithmetic of the translation term, chosen from `loss.translation_precision`.
     pub precision: Precision,
 }
 
-/// Frozen text embeddings of all nodes, users then items.
+/// Frozen text embeddings of the own nodes, users then items.
 pub struct Texts {
-    /// [N, T]
+    /// [n, T]
     pub profile: Tensor,
-    /// [N, T'] (IRLLRec)
+    /// [n, T'] (IRLLRec)
     pub intent: Option<Tensor>,
 }
 
 /// Everything one step reads.
 pub struct StepInput<'a> {
+    pub world: &'a World,
     pub kernels: &'a dyn Kernels,
     pub config: &'a ModelConfig,
-    /// U
-    pub users: i64,
     pub texts: Option<&'a Texts>,
     pub batch: &'a BatchRows,
     pub dropout: Option<Dropout>,
-    /// [N, d] factors 1 + e of the translation term, for texts and graph.
+    /// Factors 1 + e of the translation term for the rows in scope, of texts and graph.
     pub noise: Option<[Tensor; 2]>,
 }
 
-/// Loss terms of one step, weighted; the regulariser is the optimiser's side (see `step.rs`).
+/// This rank's part of the loss terms of one step, weighted; the regulariser is the optimiser's side (see `step.rs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Terms {
     pub bpr: f64,
@@ -53,23 +57,43 @@ pub struct Terms {
     pub itm: f64,
 }
 
-/// What the terms of a step add to, one after the other.
-pub struct Tally {
-    pub terms: Terms,
-    /// dX [N, d]
+/// Rows of the batch's heads, [H, d] each, or gradients of them; those a model does not have are none.
+pub struct HeadRows {
+    /// X
     pub x: Tensor,
-    /// Gradients of the weights; `embeds` comes last, out of dX.
-    pub weights: Weights,
-    pub clock: Clock,
+    /// Z, profile texts
+    pub z: Option<Tensor>,
+    /// G and S, intent view and intent texts
+    pub g: Option<Tensor>,
+    pub s: Option<Tensor>,
 }
 
-/// Rows of a side's table.
-fn user_rows(table: &Tensor, users: i64) -> Tensor {
-    table.narrow(0, 0, users)
-}
+impl HeadRows {
+    /// Side by side: [H, w]
+    pub fn joined(&self) -> Tensor {
+        let parts: Vec<&Tensor> =
+            std::iter::once(&self.x).chain([&self.z, &self.g, &self.s].into_iter().flatten()).collect();
+        if parts.len() == 1 { self.x.shallow_clone() } else { Tensor::cat(&parts, 1) }
+    }
 
-fn item_rows(table: &Tensor, users: i64) -> Tensor {
-    table.narrow(0, users, table.size()[0] - users)
+    /// The inverse of [`HeadRows::joined`], with the parts that `self` has.
+    pub fn split(&self, joined: &Tensor) -> HeadRows {
+        let d = self.x.size()[1];
+        let mut at = 0;
+        let mut next = || {
+            let part = joined.narrow(1, at, d).contiguous();
+            at += d;
+            part
+        };
+        let x = next();
+        let mut other = |have: &Option<Tensor>| have.as_ref().map(|_| next());
+        HeadRows { x, z: other(&self.z), g: other(&self.g), s: other(&self.s) }
+    }
+
+    pub fn zeros_like(&self) -> HeadRows {
+        let zeros = |x: &Option<Tensor>| x.as_ref().map(Tensor::zeros_like);
+        HeadRows { x: self.x.zeros_like(), z: zeros(&self.z), g: zeros(&self.g), s: zeros(&self.s) }
+    }
 }
 
 /// Seconds by phase, in the order the phases first ran.
@@ -80,14 +104,14 @@ impl Clock {
     pub fn time<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
         let start = std::time::Instant::now();
         let result = work();
-        let seconds = start.elapsed().as_secs_f64();
+        self.add(phase, start.elapsed().as_secs_f64());
+        result
+    }
+
+    pub fn add(&mut self, phase: &'static str, seconds: f64) {
         match self.0.iter_mut().find(|p| p.0 == phase) {
             Some(p) => p.1 += seconds,
             None => self.0.push((phase, seconds)),
         }
-        result
     }
 }
-
-/// The teacher is part of a step: its EMA update comes after the student's forward pass (spec, quirk Q4).
-pub type Teacher<'a> = Option<&'a mut Tower>;

@@ -1,36 +1,75 @@
-//! RLMRec-Con (Ren et al. 2024): LightGCN and the alignment of X with the profile texts.
+//! RLMRec-Con (Ren et al. 2024): LightGCN, and alignment of X with the profile texts Z.
 
-use super::{StepInput, Tally, Texts, item_rows, user_rows};
-use crate::loss::alignment::{Alignment, ItemRows};
-use crate::propagate::Propagated;
-use crate::weights::Weights;
+use super::{Clock, HeadRows, StepInput, Texts};
+use crate::error::EngineError;
+use crate::kernels::TowerOutput;
+use crate::loss::alignment::{Alignment, AlignmentGrads};
+use crate::weights::Tower;
+use tch::Tensor;
 
-/// Adds the profile alignment.
-pub fn add_terms(input: &StepInput, texts: &Texts, weights: &Weights, graph: &Propagated, tally: &mut Tally) {
-    let Tally { terms, x: d_x, weights: grads, clock } = tally;
-    let (Some(tower), Some(d_tower)) = (&weights.profile, &mut grads.profile) else { return };
-    let batch = input.batch;
-    let user_texts = user_rows(&texts.profile, input.users);
-    // an item's Z enters only through the batch: the other rows need not be made
-    let item_texts =
-        clock.time("text towers", || input.kernels.gather(&item_rows(&texts.profile, input.users), &batch.items));
-    let (users, items) = clock
-        .time("text towers", || (input.kernels.tower(tower, &user_texts), input.kernels.tower(tower, &item_texts)));
-    let (mut d_users, mut d_items) = (users.z.zeros_like(), items.z.zeros_like());
-    terms.kd = clock.time("alignment", || {
+/// Profile texts of one step. An item's Z enters only through the batch: the other items' rows are not made.
+pub struct Profiles {
+    /// Inputs: own users in scope [u, T], own items of the batch [k, T]
+    inputs: [Tensor; 2],
+    users: TowerOutput,
+    items: TowerOutput,
+}
+
+impl Profiles {
+    pub fn forward(input: &StepInput, texts: &Texts, tower: &Tower, clock: &mut Clock) -> Profiles {
+        let own = &input.batch.own;
+        let items = own.rows.size()[0] - own.users as i64;
+        clock.time("text towers", || {
+            let users = users_in_scope(input, &texts.profile);
+            let items = input.kernels.gather(&texts.profile, &own.rows.narrow(0, own.users as i64, items));
+            let [user_output, item_output] = [&users, &items].map(|x| input.kernels.tower(tower, x));
+            Profiles { inputs: [users, items], users: user_output, items: item_output }
+        })
+    }
+
+    /// Z of the own heads [k, d].
+    pub fn heads(&self, input: &StepInput) -> Tensor {
+        let own = &input.batch.own;
+        let users = input.kernels.gather(&self.users.z, &input.batch.scope.heads.narrow(0, 0, own.users as i64));
+        Tensor::cat(&[&users, &self.items.z], 0)
+    }
+
+    /// The profile alignment's part of this rank; returns what Z of the users in scope receives [u, d].
+    pub fn align(&self, input: &StepInput, heads: &HeadRows, grads: &mut HeadRows) -> Result<(f64, Tensor), EngineError> {
+        let mut d_users = self.users.z.zeros_like();
+        let (Some(text), Some(d_text)) = (&heads.z, &mut grads.z) else { return Ok((0.0, d_users)) };
+        let loss = &input.config.loss;
         let alignment = Alignment {
-            batch,
-            users: input.users,
-            weight: input.config.loss.kd_weight,
-            temperature: input.config.loss.kd_temperature,
-            graph_view: &graph.x,
-            user_text: &users.z,
-            item_text: ItemRows { z: &items.z, positives: &batch.positive_places, negatives: &batch.negative_places },
+            world: input.world,
+            batch: input.batch,
+            weight: loss.kd_weight,
+            temperature: loss.kd_temperature,
+            graph: &heads.x,
+            text,
+            user_text: &self.users.z,
         };
-        alignment.run(input.kernels, d_x, &mut d_users, &mut d_items)
-    });
-    clock.time("text towers backward", || {
-        input.kernels.tower_backward(tower, &user_texts, &users, &d_users, d_tower);
-        input.kernels.tower_backward(tower, &item_texts, &items, &d_items, d_tower);
-    });
+        let mut grads = AlignmentGrads { graph: &mut grads.x, text: d_text, user_text: &mut d_users };
+        let value = alignment.run(input.kernels, &mut grads)?;
+        Ok((value, d_users))
+    }
+
+    /// `d_users` [u, d], `d_heads` [k, d] of the own heads; adds to the tower's gradients.
+    pub fn backward(&self, input: &StepInput, tower: &Tower, mut d_users: Tensor, d_heads: &Tensor, grad: &mut Tower) {
+        let own = &input.batch.own;
+        let (users, items) = (own.users as i64, own.rows.size()[0] - own.users as i64);
+        let kernels = input.kernels;
+        let places = input.batch.scope.heads.narrow(0, 0, users);
+        kernels.scatter_add(&mut d_users, &places, &d_heads.narrow(0, 0, users).contiguous());
+        kernels.tower_backward(tower, &self.inputs[0], &self.users, &d_users, grad);
+        let d_items = d_heads.narrow(0, users, items).contiguous();
+        kernels.tower_backward(tower, &self.inputs[1], &self.items, &d_items, grad);
+    }
+}
+
+fn users_in_scope(input: &StepInput, table: &Tensor) -> Tensor {
+    let scope = &input.batch.scope;
+    match &scope.rows {
+        None => table.narrow(0, 0, scope.users as i64),
+        Some(rows) => input.kernels.gather(table, &rows.narrow(0, 0, scope.users as i64)),
+    }
 }

@@ -17,7 +17,7 @@ pub(crate) const PANEL: usize = 32;
 /// Anchors per block.
 pub(crate) const ROWS: usize = 48;
 /// Panels per chunk: the part of the tile that a group of anchors fills before it is read back.
-const CHUNK: usize = 8;
+pub(crate) const CHUNK: usize = 8;
 
 /// Turns the row sum of anchor `b` into the factor of its softmax row in the loss, e.g. weight_b / (t * sum_b).
 pub(crate) type Coefficient<'a> = &'a (dyn Fn(usize, f32) -> f32 + Sync);
@@ -203,7 +203,7 @@ impl Worker<'_> {
 
 /// tile[r][j] = count_j 2^(anchors_r . panel_j) for `MR` anchors and one panel; adds it to the lane sums.
 #[inline(always)]
-unsafe fn exp_logits<S: Simd, const NV: usize, const MR: usize>(
+pub(crate) unsafe fn exp_logits<S: Simd, const NV: usize, const MR: usize>(
     d: usize,
     anchors: *const f32,
     panel: *const f32,
@@ -239,7 +239,7 @@ unsafe fn exp_logits<S: Simd, const NV: usize, const MR: usize>(
 
 /// grad[r] += sum over the keys of the chunk of tile[r][j] keys[j], for `GR` anchors.
 #[inline(always)]
-unsafe fn add_anchor_grad<S: Simd, const GR: usize>(
+pub(crate) unsafe fn add_anchor_grad<S: Simd, const GR: usize>(
     d: usize,
     tile: *const f32,
     keys: *const f32,

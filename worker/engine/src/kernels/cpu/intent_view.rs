@@ -5,6 +5,8 @@
 //!   da_ht = (g_h . E_t - q_h) / s_h,   dE_t += w_ht g_h,   dn(V)_h += da_ht n(V_t) / 2,   dn(V)_t += da_ht n(V_h) / 2.
 //! The edge set is symmetric and a_ht = a_th, so node v gathers both directions from its own neighbours: three dot
 //! products an edge, no scatter. The softmax is recomputed rather than kept ([nodes, K] a layer).
+//!
+//! Rows are the worker's own nodes, columns also the slots of remote ones: their V is made here, out of their E.
 
 use super::gemm::{View, add_product};
 use super::simd::{Level, Simd, Vectorised, add_scaled, dot, exp2};
@@ -35,19 +37,29 @@ impl Prototypes {
 
 /// What backward needs of one layer, and G: slices of its tensors, `&mut` while forward fills them.
 pub(crate) struct Layer<S> {
-    /// [nodes, d] n(V)
+    /// [columns, d] n(V)
     pub(crate) unit: S,
-    /// [nodes] 1 / |V|
+    /// [columns] 1 / |V|
     pub(crate) inverse_norm: S,
-    /// [nodes] 1 / s_h, heads only
+    /// [rows] 1 / s_h, heads only
     pub(crate) inverse_sum: S,
-    /// [nodes, d] heads only, zero elsewhere
+    /// [rows, d] heads only, zero elsewhere
     pub(crate) g: S,
+}
+
+/// What backward is given of the heads among the columns; zero for the others.
+pub(crate) struct Heads<'a> {
+    /// [columns, d] dL/dG
+    pub(crate) d_g: &'a [f32],
+    /// [columns] g . G
+    pub(crate) q: &'a [f32],
+    /// [columns] 1 / s_h
+    pub(crate) inverse_sum: &'a [f32],
 }
 
 /// Gradients of one layer.
 pub(crate) struct LayerGrad {
-    /// [nodes, d]
+    /// [rows, d]
     pub(crate) e: Vec<f32>,
     /// user side, item side: [d, padded]
     pub(crate) c: [Vec<f32>; 2],
@@ -60,26 +72,30 @@ pub(crate) struct IntentView<'a> {
     pub(crate) d: usize,
     /// user side, item side
     pub(crate) prototypes: &'a [Prototypes; 2],
-    /// [nodes] whether G of the node is wanted
+    /// [columns] whether the node is a head
     pub(crate) heads: &'a [bool],
 }
 
 impl IntentView<'_> {
-    /// The parts of `nodes` on the user and on the item side.
-    fn sides(&self, nodes: Range<usize>) -> [Range<usize>; 2] {
-        let users = self.graph.users;
-        [nodes.start.min(users)..nodes.end.min(users), nodes.start.max(users)..nodes.end.max(users)]
+    /// The runs of `columns` on one side.
+    fn sides(&self, columns: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let runs = self.graph.sides.iter().map(move |(side, run)| {
+            let start = run.start.max(columns.start);
+            (*side, start..run.end.min(columns.end).max(start))
+        });
+        runs.filter(|(_, run)| !run.is_empty())
     }
 
-    /// `e` [nodes, d]; `layer` is zero on entry.
+    /// `e` [columns, d]; `layer` is zero on entry.
     pub(crate) fn forward(&self, e: &[f32], layer: Layer<&mut [f32]>) {
-        let (n, d) = (self.graph.nodes(), self.d);
-        assert!(e.len() == n * d && layer.unit.len() == n * d && layer.g.len() == n * d && self.heads.len() == n);
+        let (rows, columns, d) = (self.graph.rows(), self.graph.columns(), self.d);
+        assert!([e.len(), layer.unit.len()] == [columns * d; 2] && layer.g.len() == rows * d);
+        assert!(self.heads.len() == columns && layer.inverse_sum.len() == rows);
         let (unit, norm) = (Shared::new(layer.unit), Shared::new(layer.inverse_norm));
         self.team.run(|thread| {
-            for (side, nodes) in self.sides(self.team.part(n, ROWS, thread)).into_iter().enumerate() {
+            for (side, nodes) in self.sides(self.team.part(columns, ROWS, thread)) {
                 let floats = nodes.start * d..nodes.end * d;
-                // SAFETY: parts of different threads, and the two sides of one part, are disjoint.
+                // SAFETY: parts of different threads, and the runs of one part, are disjoint.
                 let (unit, inverse_norm) = unsafe { (unit.slice(floats.clone()), norm.slice(nodes)) };
                 self.level.run(UnitIntents {
                     prototypes: &self.prototypes[side],
@@ -100,25 +116,20 @@ impl IntentView<'_> {
         });
     }
 
-    /// `d_g` [nodes, d], zero for nodes that are not heads.
-    pub(crate) fn backward(&self, e: &[f32], layer: &Layer<&[f32]>, d_g: &[f32]) -> LayerGrad {
-        let (n, d) = (self.graph.nodes(), self.d);
-        assert!([e.len(), layer.unit.len(), layer.g.len(), d_g.len()] == [n * d; 4] && self.heads.len() == n);
-        let mut d_e = vec![0.0; n * d];
-        let mut d_unit = vec![0.0; n * d];
-        let mut q = vec![0.0; n];
-        self.team.rows(&mut q, 1, ROWS, |range, q| {
-            let floats = range.start * d..range.end * d;
-            let rows = d_g[floats.clone()].chunks_exact(d).zip(layer.g[floats].chunks_exact(d));
-            q.iter_mut().zip(rows).for_each(|(q, (a, b))| *q = a.iter().zip(b).map(|(a, b)| a * b).sum());
-        });
+    /// `e` [columns, d]; `unit` [columns, d] and `inverse_norm` [columns] of the layer.
+    pub(crate) fn backward(&self, e: &[f32], unit: &[f32], inverse_norm: &[f32], given: &Heads) -> LayerGrad {
+        let (rows, columns, d) = (self.graph.rows(), self.graph.columns(), self.d);
+        assert!([e.len(), unit.len(), given.d_g.len()] == [columns * d; 3]);
+        assert!([self.heads.len(), given.q.len(), given.inverse_sum.len()] == [columns; 3]);
+        let mut d_e = vec![0.0; rows * d];
+        let mut d_unit = vec![0.0; rows * d];
         let (de, du) = (Shared::new(&mut d_e), Shared::new(&mut d_unit));
         self.team.run(|thread| {
             let nodes = self.graph.part(thread, self.team.size);
             let floats = nodes.start * d..nodes.end * d;
             // SAFETY: the graph's parts are disjoint.
             let (de, du) = unsafe { (de.slice(floats.clone()), du.slice(floats)) };
-            self.level.run(EdgesBackward { view: self, layer, e, d_g, q: &q, nodes, de, du });
+            self.level.run(EdgesBackward { view: self, unit, given, e, nodes, de, du });
         });
         let sizes = [0, 1].map(|side| d * self.prototypes[side].padded);
         let mut d_c: Vec<Vec<f32>> = vec![vec![0.0; sizes[0] + sizes[1]]; self.team.size];
@@ -126,12 +137,13 @@ impl IntentView<'_> {
         self.team.run(|thread| {
             // SAFETY: one element of `d_c` a thread.
             let dc = unsafe { &mut dc.slice(thread..thread + 1)[0] };
-            for (side, nodes) in self.sides(self.team.part(n, ROWS, thread)).into_iter().enumerate() {
-                // SAFETY: parts of different threads, and the two sides of one part, are disjoint.
+            for (side, nodes) in self.sides(self.team.part(rows, ROWS, thread)) {
+                // SAFETY: parts of different threads, and the runs of one part, are disjoint.
                 let de = unsafe { de.slice(nodes.start * d..nodes.end * d) };
                 let dc = if side == 0 { &mut dc[..sizes[0]] } else { &mut dc[sizes[0]..] };
                 let prototypes = &self.prototypes[side];
-                self.level.run(IntentsBackward { prototypes, d, layer, e, d_unit: &d_unit, nodes, de, dc });
+                let job = IntentsBackward { prototypes, d, unit, inverse_norm, e, d_unit: &d_unit, nodes, de, dc };
+                self.level.run(job);
             }
         });
         self.team.sum_into_first(&mut d_c);
@@ -260,10 +272,9 @@ impl Aggregate<'_> {
 
 struct EdgesBackward<'a> {
     view: &'a IntentView<'a>,
-    layer: &'a Layer<&'a [f32]>,
+    unit: &'a [f32],
+    given: &'a Heads<'a>,
     e: &'a [f32],
-    d_g: &'a [f32],
-    q: &'a [f32],
     nodes: Range<usize>,
     de: &'a mut [f32],
     du: &'a mut [f32],
@@ -287,25 +298,26 @@ impl Vectorised for EdgesBackward<'_> {
 impl EdgesBackward<'_> {
     #[inline(always)]
     unsafe fn gather<S: Simd, const D: usize>(self) {
-        let EdgesBackward { view, layer, e, d_g, q, nodes, de, du } = self;
+        let EdgesBackward { view, unit, given, e, nodes, de, du } = self;
+        let Heads { d_g, q, inverse_sum } = *given;
         let d = width::<D>(view.d);
         for ((v, de), du) in nodes.zip(de.chunks_exact_mut(d)).zip(du.chunks_exact_mut(d)) {
-            // SAFETY: neighbours are nodes; every table is [nodes, d].
+            // SAFETY: neighbours are columns; every table is [columns, d].
             unsafe {
                 let (own_unit, own_e, own_g) =
-                    (layer.unit.as_ptr().add(v * d), e.as_ptr().add(v * d), d_g.as_ptr().add(v * d));
+                    (unit.as_ptr().add(v * d), e.as_ptr().add(v * d), d_g.as_ptr().add(v * d));
                 for &t in view.graph.of(v) {
                     let t = t as usize;
                     let mut da = 0.0;
                     if view.heads[v] {
-                        da += (dot::<S>(d, own_g, e.as_ptr().add(t * d)) - q[v]) * layer.inverse_sum[v];
+                        da += (dot::<S>(d, own_g, e.as_ptr().add(t * d)) - q[v]) * inverse_sum[v];
                     }
-                    let unit = layer.unit.as_ptr().add(t * d);
+                    let unit = unit.as_ptr().add(t * d);
                     if view.heads[t] {
                         let g = d_g.as_ptr().add(t * d);
-                        da += (dot::<S>(d, g, own_e) - q[t]) * layer.inverse_sum[t];
+                        da += (dot::<S>(d, g, own_e) - q[t]) * inverse_sum[t];
                         let a = dot::<S>(d, own_unit, unit).mul_add(0.5, 0.5);
-                        add_scaled::<S>(d, de.as_mut_ptr(), a * layer.inverse_sum[t], g);
+                        add_scaled::<S>(d, de.as_mut_ptr(), a * inverse_sum[t], g);
                     }
                     add_scaled::<S>(d, du.as_mut_ptr(), 0.5 * da, unit);
                 }
@@ -318,7 +330,8 @@ impl EdgesBackward<'_> {
 struct IntentsBackward<'a> {
     prototypes: &'a Prototypes,
     d: usize,
-    layer: &'a Layer<&'a [f32]>,
+    unit: &'a [f32],
+    inverse_norm: &'a [f32],
     e: &'a [f32],
     d_unit: &'a [f32],
     nodes: Range<usize>,
@@ -330,7 +343,7 @@ impl Vectorised for IntentsBackward<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let IntentsBackward { prototypes, d, layer, e, d_unit, nodes, de, dc } = self;
+        let IntentsBackward { prototypes, d, unit, inverse_norm, e, d_unit, nodes, de, dc } = self;
         let k = prototypes.padded;
         let (mut p, mut dp) = (vec![0.0f32; ROWS * k], vec![0.0f32; ROWS * k]);
         let mut dv = vec![0.0f32; ROWS * d];
@@ -342,9 +355,9 @@ impl Vectorised for IntentsBackward<'_> {
                 softmax::<S>(prototypes, d, e, &mut p);
                 for r in 0..rows {
                     let at = (first + r) * d;
-                    let along = dot::<S>(d, d_unit.as_ptr().add(at), layer.unit.as_ptr().add(at));
+                    let along = dot::<S>(d, d_unit.as_ptr().add(at), unit.as_ptr().add(at));
                     for j in 0..d {
-                        dv[r * d + j] = (d_unit[at + j] - layer.unit[at + j] * along) * layer.inverse_norm[first + r];
+                        dv[r * d + j] = (d_unit[at + j] - unit[at + j] * along) * inverse_norm[first + r];
                     }
                 }
                 dp.fill(0.0);

@@ -8,6 +8,7 @@
 
 mod all_pairs;
 mod gemm;
+mod half_pairs;
 mod intent_view;
 mod low_precision;
 mod moments;
@@ -21,15 +22,16 @@ mod top_k;
 pub use simd::Level;
 
 use super::{
-    AdamStep, Adjacency, IntentGrads, IntentLayer, KeptLists, Kernels, Norm, PairGrads, Pairs, Precision, TowerOutput,
-    UnitRows,
+    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm, PairGrads,
+    Pairs, Precision, Ranking, TowerOutput, UnitRows,
 };
 use crate::error::EngineError;
-use crate::graph::{Dropout, Graph};
+use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
 use accord_data::Interactions;
 use all_pairs::{AllPairs, PackedKeys};
-use intent_view::{IntentView, Layer, Prototypes};
+use intent_view::{Heads, IntentView, Layer, Prototypes};
+use moments::Moments;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 use team::Team;
@@ -65,7 +67,7 @@ impl CpuKernels {
     }
 
     fn heads(&self, heads: &Tensor) -> Vec<bool> {
-        let mut mask = vec![false; self.graph.nodes()];
+        let mut mask = vec![false; self.graph.columns()];
         ids(heads).iter().for_each(|&h| mask[h as usize] = true);
         mask
     }
@@ -74,12 +76,18 @@ impl CpuKernels {
 /// The elements of a contiguous f32 CPU tensor.
 fn floats(x: &Tensor) -> &[f32] {
     check(x, Kind::Float);
+    if x.numel() == 0 {
+        return &[];
+    }
     // SAFETY: contiguous f32 on the CPU (checked), alive as long as the borrow of x.
     unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>().cast_const(), x.numel()) }
 }
 
 fn floats_mut(x: &mut Tensor) -> &mut [f32] {
     check(x, Kind::Float);
+    if x.numel() == 0 {
+        return &mut [];
+    }
     // SAFETY: as in `floats`; the caller holds the tensor exclusively.
     unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<f32>(), x.numel()) }
 }
@@ -87,6 +95,10 @@ fn floats_mut(x: &mut Tensor) -> &mut [f32] {
 /// The elements of a contiguous Int64 CPU tensor.
 fn ids(x: &Tensor) -> &[i64] {
     check(x, Kind::Int64);
+    // an empty tensor may have no data at all
+    if x.numel() == 0 {
+        return &[];
+    }
     // SAFETY: contiguous i64 on the CPU (checked), alive as long as the borrow of x.
     unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<i64>().cast_const(), x.numel()) }
 }
@@ -161,35 +173,33 @@ impl Kernels for CpuKernels {
         }
     }
 
-    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor {
+    fn product(
+        &self,
+        adjacency: &Adjacency,
+        part: Part,
+        x: &Tensor,
+        plus: Option<&Tensor>,
+        out: &mut Tensor,
+        total: Option<&mut Tensor>,
+    ) {
         let d = width(x);
         let (x, plus) = (aligned(x), plus.map(aligned));
-        let mut out = x.empty_like();
-        let job = propagation::Propagation {
-            graph: &self.graph,
-            kept: match adjacency {
-                Adjacency::Whole => None,
-                Adjacency::Lists(KeptLists { neighbours, kept }) => Some((neighbours, kept)),
-                Adjacency::Values(_) => panic!("this adjacency belongs to libtorch's kernels"),
-            },
+        let job = propagation::Product {
+            lists: propagation::lists(&self.graph, adjacency, part),
+            scale: &self.graph.inverse_sqrt_degree,
             d: width(&x),
             x: floats(&x),
             plus: plus.as_ref().map(floats),
+            adds: part == Part::Halo,
         };
-        match sum {
-            // a sum that is as wide as the padded rows is added to on the way
-            Some(sum) if width(sum) == width(&x) => {
-                job.run(self.level, &self.team, floats_mut(&mut out), Some(floats_mut(sum)));
-                out
-            }
-            sum => {
-                job.run(self.level, &self.team, floats_mut(&mut out), None);
-                let out = narrowed(out, d);
-                if let Some(sum) = sum {
-                    *sum += &out;
-                }
-                out
-            }
+        if width(&x) == d {
+            return job.run(self.level, &self.team, floats_mut(out), total.map(floats_mut));
+        }
+        let mut padded = aligned(out);
+        job.run(self.level, &self.team, floats_mut(&mut padded), None);
+        out.copy_(&padded.narrow(1, 0, d as i64));
+        if let Some(total) = total {
+            *total += &*out;
         }
     }
 
@@ -201,8 +211,10 @@ impl Kernels for CpuKernels {
         let heads = self.heads(heads);
         let (level, team, graph) = (self.level, &self.team, &*self.graph);
         let view = IntentView { level, team, graph, d: padded, prototypes: &prototypes, heads: &heads };
-        let norms = || Tensor::zeros([e.size()[0]], (Kind::Float, tch::Device::Cpu));
-        let (mut unit, mut g, mut inverse_norm, mut inverse_sum) = (e.zeros_like(), e.zeros_like(), norms(), norms());
+        let (rows, columns) = (graph.rows() as i64, graph.columns() as i64);
+        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, tch::Device::Cpu));
+        let (mut unit, mut g) = (e.zeros_like(), zeros(&[rows, padded as i64]));
+        let (mut inverse_norm, mut inverse_sum) = (zeros(&[columns]), zeros(&[rows]));
         let layer = Layer {
             unit: floats_mut(&mut unit),
             inverse_norm: floats_mut(&mut inverse_norm),
@@ -216,26 +228,20 @@ impl Kernels for CpuKernels {
     fn intent_view_backward(
         &self,
         e: &Tensor,
-        heads: &Tensor,
         prototypes: [&Tensor; 2],
         layer: &IntentLayer,
-        d_g: &Tensor,
+        given: &HeadGrads,
     ) -> IntentGrads {
         let (d, k) = (width(e), prototypes.map(width));
         let e = aligned(e);
         let padded = width(&e);
         let prototypes = self.prototypes(padded, prototypes);
-        let heads = self.heads(heads);
+        let heads = self.heads(given.heads);
         let (level, team, graph) = (self.level, &self.team, &*self.graph);
         let view = IntentView { level, team, graph, d: padded, prototypes: &prototypes, heads: &heads };
-        let (unit, g) = (aligned(&layer.unit), aligned(&layer.g));
-        let layer = Layer {
-            unit: floats(&unit),
-            inverse_norm: floats(&layer.inverse_norm),
-            inverse_sum: floats(&layer.inverse_sum),
-            g: floats(&g),
-        };
-        let grad = view.backward(floats(&e), &layer, floats(&aligned(d_g)));
+        let (unit, d_g) = (aligned(&layer.unit), aligned(given.g));
+        let given = Heads { d_g: floats(&d_g), q: floats(given.q), inverse_sum: floats(given.inverse_sum) };
+        let grad = view.backward(floats(&e), floats(&unit), floats(&layer.inverse_norm), &given);
         let prototype = |side: usize| {
             let c = Tensor::from_slice(&grad.c[side]).view([padded as i64, -1]);
             c.narrow(0, 0, d as i64).narrow(1, 0, k[side] as i64).contiguous()
@@ -260,30 +266,42 @@ impl Kernels for CpuKernels {
             weight[b] / sum * q
         };
         let (level, team, count) = (self.level, &self.team, pairs.count.map(floats));
-        let AllPairs { sums, anchor_grad, key_grad } = match self.precision(pairs.precision) {
-            Precision::Moments => {
-                moments::all_pairs_cubic(level, team, padded, floats(&anchors), floats(&keys), &coefficient)
-            }
-            Precision::Bf16 => {
-                low_precision::all_pairs_bf16(team, padded, floats(&anchors), floats(&keys), &coefficient)
-            }
-            Precision::Full => {
-                let keys = PackedKeys::new(team, padded, floats(&keys), count);
-                all_pairs::all_pairs(
-                    level,
-                    team,
-                    floats(&anchors),
-                    &keys,
-                    pairs.inverse_temperature as f32,
-                    &coefficient,
-                )
-            }
+        let AllPairs { sums, anchor_grad, key_grad } = if pairs.bf16 {
+            low_precision::all_pairs_bf16(team, padded, floats(&anchors), floats(&keys), &coefficient)
+        } else {
+            let keys = PackedKeys::new(team, padded, floats(&keys), count);
+            let inverse_temperature = pairs.inverse_temperature as f32;
+            all_pairs::all_pairs(level, team, floats(&anchors), &keys, inverse_temperature, &coefficient)
         };
         PairGrads {
             sums: Tensor::from_slice(&sums),
             anchors: matrix(&anchor_grad, padded, d),
             keys: matrix(&key_grad, padded, d),
         }
+    }
+
+    fn half_pairs(&self, half: &HalfPairs) -> HalfSums {
+        let d = width(half.anchors);
+        let (anchors, keys) = (aligned(half.anchors), aligned(half.keys));
+        let padded = width(&anchors);
+        let keys = PackedKeys::new(&self.team, padded, floats(&keys), half.count.map(floats));
+        let temperature = half.inverse_temperature as f32;
+        let (sums, rows) = half_pairs::half_pairs(self.level, &self.team, floats(&anchors), &keys, temperature);
+        HalfSums { sums: Tensor::from_slice(&sums), rows: matrix(&rows, padded, d) }
+    }
+
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor {
+        let x = aligned(x);
+        let moments = moments::moments(self.level, &self.team, width(&x), floats(&x), weight.map(floats));
+        Tensor::from_slice(&moments)
+    }
+
+    fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums {
+        let d = width(y);
+        let y = aligned(y);
+        let padded = width(&y);
+        let (sums, rows) = Moments::of(padded, floats(moments)).apply(self.level, &self.team, padded, floats(&y));
+        HalfSums { sums: Tensor::from_slice(&sums), rows: matrix(&rows, padded, d) }
     }
 
     fn gather(&self, table: &Tensor, ids: &Tensor) -> Tensor {
@@ -349,19 +367,16 @@ impl Kernels for CpuKernels {
         if wanted == Precision::Bf16 && !low_precision::available(self.level) { Precision::Full } else { wanted }
     }
 
-    fn top_k(&self, x: &Tensor, users: &[u32], train: &Interactions, k: usize) -> Vec<u32> {
-        let x = aligned(x);
-        let d = width(&x);
-        let x = floats(&x);
-        let items = PackedKeys::new(&self.team, d, &x[train.users() * d..], None);
-        let rows: Vec<f32> = users.iter().flat_map(|&u| &x[u as usize * d..][..d]).copied().collect();
-        top_k::top_k(self.level, &self.team, &rows, users, &items, k, train)
+    fn top_k(&self, rows: &Tensor, users: &[u32], candidates: Candidates, train: &Interactions, k: usize) -> Ranking {
+        let (rows, items) = (aligned(rows), aligned(candidates.rows));
+        let items = PackedKeys::new(&self.team, width(&items), floats(&items), None);
+        top_k::top_k(self.level, &self.team, floats(&rows), users, &items, candidates.ids, k, train)
     }
 
-    fn noise_factor(&self, noise: crate::noise::Noise, like: &Tensor) -> Tensor {
-        let mut out = like.empty_like();
+    fn noise_factor(&self, noise: &crate::noise::Noise, nodes: &[u32], like: &Tensor) -> Tensor {
         let d = width(like);
-        self.team.rows(floats_mut(&mut out), d, 64, |rows, out| noise.fill_factor(rows, d, out));
+        let mut out = Tensor::empty([nodes.len() as i64, d as i64], (Kind::Float, tch::Device::Cpu));
+        self.team.rows(floats_mut(&mut out), d, 64, |rows, out| noise.fill_factor(&nodes[rows], d, out));
         out
     }
 }

@@ -1,33 +1,35 @@
 //! [`super::all_pairs`] through moments: e^c is replaced by a quadratic in c where gradients need it and by its
 //! integral, a cubic, in the row sums, so that sums over keys collapse into tensors of the keys: O(n d^3), not O(n^2 d).
+//! Moments add up: those of several workers' keys are the sum of each worker's.
 //!
 //! An approximation (0.5 % of e^c for |c| <= 1/2, 7 % at c = 1, 27 % at c = -1), consistent in itself (the gradient is
 //! that of the value): only for a loss whose weight hides it, such as the shipped 1e-7 of the translation loss.
 
-use super::all_pairs::{AllPairs, Coefficient};
 use super::gemm::{View, add_product};
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
 
-/// e^c ~ 1 + SLOPE c + c^2 / 2: the Taylor cubic economised on [-1/2, 1/2] (its c^3 / 6 becomes c / 32).
-const SLOPE: f32 = 1.0 + 1.0 / 32.0;
+const SLOPE: f32 = crate::kernels::MOMENT_SLOPE as f32;
 /// Rows per block.
 const ROWS: usize = 96;
 
-/// Moments of rows x_j [n, d] with weights w_j.
-struct Moments {
-    d: usize,
+/// Moments of rows x_j [n, d] with weights w_j, in one piece:
+/// [pairs, d] sum w (x_a x_b) x for a <= b, off-diagonal pairs twice; [d, d] sum w x x^T; [d] sum w x; sum w.
+#[derive(Clone, Copy)]
+pub(crate) struct Moments<'a> {
+    third: &'a [f32],
+    second: &'a [f32],
+    first: &'a [f32],
     weight: f32,
-    /// [d] sum w x
-    first: Vec<f32>,
-    /// [d, d] sum w x x^T
-    second: Vec<f32>,
-    /// [pairs, d] sum w (x_a x_b) x, a <= b, off-diagonal pairs twice
-    third: Vec<f32>,
 }
 
 fn pair_count(d: usize) -> usize {
     d * (d + 1) / 2
+}
+
+/// Numbers that the moments of rows of width d take.
+pub(crate) fn moments_len(d: usize) -> usize {
+    (pair_count(d) + d + 1) * d + 1
 }
 
 /// out [rows, pairs] = x_a x_b for a <= b.
@@ -42,68 +44,58 @@ fn products(d: usize, x: &[f32], out: &mut [f32]) {
     }
 }
 
-impl Moments {
-    /// x [n, d]; weight [n], or 1.
-    fn new(level: Level, team: &Team, d: usize, x: &[f32], weight: Option<&[f32]>) -> Moments {
-        let (n, pairs) = (x.len() / d, pair_count(d));
-        let mut sums: Vec<Vec<f32>> = vec![vec![0.0; (pairs + d + 1) * d]; team.size];
-        let shared = Shared::new(&mut sums);
-        team.run(|thread| {
-            let part = team.part(n, ROWS, thread);
-            let weight = weight.map(|w| &w[part.clone()]);
-            // SAFETY: one element of `sums` a thread.
-            let out = unsafe { &mut shared.slice(thread..thread + 1)[0] };
-            level.run(Collect { d, x: &x[part.start * d..part.end * d], weight, out });
-        });
-        team.sum_into_first(&mut sums);
-        let mut third = sums.swap_remove(0);
-        let mut second = third.split_off(pairs * d);
-        let first = second.split_off(d * d);
-        let mut row = 0;
-        for a in 0..d {
-            third[(row + 1) * d..(row + d - a) * d].iter_mut().for_each(|v| *v *= 2.0);
-            row += d - a;
-        }
-        Moments { d, weight: weight.map_or(n as f32, |w| w.iter().sum()), first, second, third }
+/// Moments of x [n, d]; weight [n], or 1.
+pub(crate) fn moments(level: Level, team: &Team, d: usize, x: &[f32], weight: Option<&[f32]>) -> Vec<f32> {
+    let (n, pairs) = (x.len() / d, pair_count(d));
+    let mut sums: Vec<Vec<f32>> = vec![vec![0.0; moments_len(d)]; team.size];
+    let shared = Shared::new(&mut sums);
+    team.run(|thread| {
+        let part = team.part(n, ROWS, thread);
+        let weight = weight.map(|w| &w[part.clone()]);
+        // SAFETY: one element of `sums` a thread.
+        let out = unsafe { &mut shared.slice(thread..thread + 1)[0] };
+        level.run(Collect { d, x: &x[part.start * d..part.end * d], weight, out });
+    });
+    team.sum_into_first(&mut sums);
+    let mut all = sums.swap_remove(0);
+    let mut row = 0;
+    for a in 0..d {
+        all[(row + 1) * d..(row + d - a) * d].iter_mut().for_each(|v| *v *= 2.0);
+        row += d - a;
+    }
+    debug_assert_eq!(row, pairs);
+    if let Some(last) = all.last_mut() {
+        *last = weight.map_or(n as f32, |w| w.iter().sum());
+    }
+    all
+}
+
+impl<'a> Moments<'a> {
+    /// `all`: what [`moments`] gave, or a sum of such.
+    pub(crate) fn of(d: usize, all: &'a [f32]) -> Moments<'a> {
+        assert_eq!(all.len(), moments_len(d), "moments of another width");
+        let (third, rest) = all.split_at(pair_count(d) * d);
+        let (second, rest) = rest.split_at(d * d);
+        Moments { third, second, first: &rest[..d], weight: rest[d] }
     }
 
-    /// For each row y: sum_j w_j p(y . x_j), and sum_j w_j p'(y . x_j) x_j into grad [n, d].
-    fn apply(&self, level: Level, team: &Team, y: &[f32], sums: &mut [f32], grad: &mut [f32]) {
-        let d = self.d;
-        let n = sums.len();
-        let (sums, grad) = (Shared::new(sums), Shared::new(grad));
+    /// For each row y [n, d]: sum_j w_j p(y . x_j) [n], and sum_j w_j p'(y . x_j) x_j [n, d].
+    pub(crate) fn apply(self, level: Level, team: &Team, d: usize, y: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let n = y.len() / d;
+        let (mut sums, mut grad) = (vec![0.0; n], vec![0.0; n * d]);
+        let (shared_sums, shared_grad) = (Shared::new(&mut sums), Shared::new(&mut grad));
         team.run(|thread| {
             let part = team.part(n, ROWS, thread);
             let floats = part.start * d..part.end * d;
             // SAFETY: parts of different threads are disjoint.
-            let (sums, grad) = unsafe { (sums.slice(part), grad.slice(floats.clone())) };
-            level.run(Evaluate { moments: self, y: &y[floats], sums, grad });
+            let (sums, grad) = unsafe { (shared_sums.slice(part), shared_grad.slice(floats.clone())) };
+            level.run(Evaluate { d, moments: self, y: &y[floats], sums, grad });
         });
+        (sums, grad)
     }
 }
 
-/// anchors [m, d], keys [n, d], temperature 1.
-pub(crate) fn all_pairs_cubic(
-    level: Level,
-    team: &Team,
-    d: usize,
-    anchors: &[f32],
-    keys: &[f32],
-    coefficient: Coefficient,
-) -> AllPairs {
-    let (m, n) = (anchors.len() / d, keys.len() / d);
-    let (mut sums, mut anchor_grad) = (vec![0.0; m], vec![0.0; m * d]);
-    Moments::new(level, team, d, keys, None).apply(level, team, anchors, &mut sums, &mut anchor_grad);
-    let weight: Vec<f32> = sums.iter().enumerate().map(|(b, &sum)| coefficient(b, sum)).collect();
-    for (g, w) in anchor_grad.chunks_exact_mut(d).zip(&weight) {
-        g.iter_mut().for_each(|g| *g *= w);
-    }
-    let (mut unused, mut key_grad) = (vec![0.0; n], vec![0.0; n * d]);
-    Moments::new(level, team, d, anchors, Some(&weight)).apply(level, team, keys, &mut unused, &mut key_grad);
-    AllPairs { sums, anchor_grad, key_grad }
-}
-
-/// out = third [pairs, d], second [d, d], first [d] of rows x.
+/// out = third [pairs, d], second [d, d], first [d] of rows x, all added to.
 struct Collect<'a> {
     d: usize,
     x: &'a [f32],
@@ -119,6 +111,7 @@ impl Vectorised for Collect<'_> {
         let pairs = pair_count(d);
         let (third, rest) = out.split_at_mut(pairs * d);
         let (second, first) = rest.split_at_mut(d * d);
+        let first = &mut first[..d];
         let mut z = vec![0.0f32; ROWS * pairs];
         let mut weighted = vec![0.0f32; ROWS * d];
         for (block, x) in x.chunks(ROWS * d).enumerate() {
@@ -150,7 +143,8 @@ impl Vectorised for Collect<'_> {
 }
 
 struct Evaluate<'a> {
-    moments: &'a Moments,
+    d: usize,
+    moments: Moments<'a>,
     y: &'a [f32],
     sums: &'a mut [f32],
     grad: &'a mut [f32],
@@ -160,8 +154,7 @@ impl Vectorised for Evaluate<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Evaluate { moments: m, y, sums, grad } = self;
-        let d = m.d;
+        let Evaluate { d, moments: m, y, sums, grad } = self;
         let pairs = pair_count(d);
         let mut z = vec![0.0f32; ROWS * pairs];
         let (mut second, mut third) = (vec![0.0f32; ROWS * d], vec![0.0f32; ROWS * d]);

@@ -2,12 +2,13 @@
 //!
 //! Scores come in register tiles of users by one panel of items; a row is looked at only when some score beats the
 //! user's current k-th best, and only such candidates are looked up in the training list.
-//! Ties go to the smaller item id. A user with fewer than k candidates gets [`NONE`] in the remaining places.
+//! Ties go to the smaller item id (items come in ascending order). A user with fewer than k candidates gets [`NONE`](crate::kernels::NONE) in
+//! the remaining places.
 
 use super::all_pairs::{PANEL, PackedKeys};
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
-use crate::kernels::NONE;
+use crate::kernels::Ranking;
 use accord_data::Interactions;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -42,37 +43,41 @@ struct Job<'a> {
     rows: &'a [f32],
     users: &'a [u32],
     items: &'a PackedKeys,
+    ids: &'a [u32],
     k: usize,
     train: &'a Interactions,
 }
 
-/// `rows` [m, d] are those of `users`; returns [m, k] item ids, best first.
+/// `rows` [m, d] are those of `users`, `ids` [n] the ascending ids of `items`.
 pub(crate) fn top_k(
     level: Level,
     team: &Team,
     rows: &[f32],
     users: &[u32],
     items: &PackedKeys,
+    ids: &[u32],
     k: usize,
     train: &Interactions,
-) -> Vec<u32> {
+) -> Ranking {
     let m = users.len();
-    let mut out = vec![NONE; m * k];
-    let job = Job { rows, users, items, k, train };
-    let shared = Shared::new(&mut out);
+    let mut ranking = Ranking::empty(m, k);
+    let job = Job { rows, users, items, ids, k, train };
+    let (places, scores) = (Shared::new(&mut ranking.items), Shared::new(&mut ranking.scores));
     team.run(|thread| {
         let range = team.part(m, USERS, thread);
+        let places_range = range.start * k..range.end * k;
         // SAFETY: parts of different threads are disjoint.
-        let out = unsafe { shared.slice(range.start * k..range.end * k) };
-        level.run(Worker { job: &job, range, out });
+        let (out, scores) = unsafe { (places.slice(places_range.clone()), scores.slice(places_range)) };
+        level.run(Worker { job: &job, range, out, scores });
     });
-    out
+    ranking
 }
 
 struct Worker<'a> {
     job: &'a Job<'a>,
     range: Range<usize>,
     out: &'a mut [u32],
+    scores: &'a mut [f64],
 }
 
 impl Vectorised for Worker<'_> {
@@ -86,11 +91,12 @@ impl Vectorised for Worker<'_> {
 impl Worker<'_> {
     #[inline(always)]
     unsafe fn blocks<S: Simd, const NV: usize, const MR: usize>(self) {
-        let Worker { job, range, out } = self;
+        let Worker { job, range, out, scores } = self;
         let d = job.items.d;
         let panels = job.items.count.len() / PANEL;
         let mut block = vec![0.0f32; USERS * d];
-        for (first, out) in range.step_by(USERS).zip(out.chunks_mut(USERS * job.k)) {
+        let places = out.chunks_mut(USERS * job.k).zip(scores.chunks_mut(USERS * job.k));
+        for (first, (out, scores)) in range.step_by(USERS).zip(places) {
             let rows = out.len() / job.k;
             block.fill(0.0);
             block[..rows * d].copy_from_slice(&job.rows[first * d..(first + rows) * d]);
@@ -103,7 +109,7 @@ impl Worker<'_> {
                         // SAFETY: `block` has USERS rows, a multiple of MR; panels are [d][PANEL].
                         unsafe {
                             let items = job.items.panels.as_ptr().add(panel * d * PANEL);
-                            let acc = scores::<S, NV, MR>(d, block.as_ptr().add(row * d), items);
+                            let acc = dots::<S, NV, MR>(d, block.as_ptr().add(row * d), items);
                             for r in 0..MR.min(rows - row) {
                                 let threshold = S::splat(best[row + r].threshold);
                                 if (0..NV).any(|v| S::any_greater(acc[r][v], threshold)) {
@@ -118,9 +124,12 @@ impl Worker<'_> {
                     }
                 }
             }
-            for (best, out) in best.iter_mut().zip(out.chunks_exact_mut(job.k)) {
+            let places = out.chunks_exact_mut(job.k).zip(scores.chunks_exact_mut(job.k));
+            for (best, (out, scores)) in best.iter_mut().zip(places) {
                 best.items.sort_unstable_by(order);
-                out.iter_mut().zip(&best.items).for_each(|(o, b)| *o = b.1);
+                for ((item, score), best) in out.iter_mut().zip(scores).zip(&best.items) {
+                    (*item, *score) = (best.1, f64::from(best.0));
+                }
             }
         }
     }
@@ -128,7 +137,7 @@ impl Worker<'_> {
 
 /// Dot products of `MR` users with one panel of items.
 #[inline(always)]
-unsafe fn scores<S: Simd, const NV: usize, const MR: usize>(
+unsafe fn dots<S: Simd, const NV: usize, const MR: usize>(
     d: usize,
     users: *const f32,
     items: *const f32,
@@ -156,9 +165,9 @@ unsafe fn scores<S: Simd, const NV: usize, const MR: usize>(
 fn take(job: &Job, row: usize, panel: usize, scores: &[f32; PANEL], best: &mut Best) {
     let trained = job.train.of(job.users[row]);
     for (j, &score) in scores.iter().enumerate() {
-        let item = (panel * PANEL + j) as u32;
-        if score > best.threshold && (item as usize) < job.items.n && trained.binary_search(&item).is_err() {
-            best.push(job.k, score, item);
+        let place = panel * PANEL + j;
+        if score > best.threshold && place < job.items.n && trained.binary_search(&job.ids[place]).is_err() {
+            best.push(job.k, score, job.ids[place]);
         }
     }
 }

@@ -4,13 +4,16 @@
 //! chunks; everything over pairs is chunked by anchors. No [N, N] or [B, U] matrix beyond one chunk. No `index_add` on
 //! the graph: a CSR product sums each row in its own order.
 
+mod sparse;
+
 use super::{
-    AdamStep, Adjacency, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE, NONE, Norm, PairGrads, Pairs, Precision,
-    TowerOutput, UnitRows,
+    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE,
+    MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, TowerOutput, UnitRows,
 };
-use crate::graph::{Dropout, Graph};
+use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
 use accord_data::Interactions;
+use sparse::Sparse;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
@@ -21,61 +24,29 @@ pub struct TorchKernels {
     graph: Arc<Graph>,
     device: Device,
     kind: Kind,
-    /// [N + 1], [E], [E]: row starts, rows and columns of A's entries
-    start: Tensor,
-    row: Tensor,
-    column: Tensor,
-    /// [E] values of A_hat
-    value: Tensor,
+    /// A_hat by [`Part`].
+    parts: [Sparse; 3],
+    /// Own rows over all columns: what the intent view runs over.
+    all: Sparse,
 }
 
 impl TorchKernels {
     /// `kind`: Float or Double.
     pub fn new(graph: Arc<Graph>, device: Device, kind: Kind) -> TorchKernels {
-        let ids = |ids: &[u32]| Tensor::from_slice(&ids.iter().map(|&i| i64::from(i)).collect::<Vec<_>>()).to(device);
-        let (start, column) = (ids(&graph.start), ids(&graph.neighbours));
-        let degree = start.narrow(0, 1, graph.nodes() as i64) - start.narrow(0, 0, graph.nodes() as i64);
-        let row =
-            Tensor::arange(graph.nodes() as i64, (Kind::Int64, device)).repeat_interleave_self_tensor(&degree, 0, None);
-        let root = degree.to_kind(Kind::Double).pow_tensor_scalar(-0.5);
-        let value = (root.index_select(0, &row) * root.index_select(0, &column)).to_kind(kind);
-        TorchKernels { graph, device, kind, start, row, column, value }
+        let place = (kind, device);
+        let parts = [Part::Own, Part::Halo, Part::Outgoing].map(|part| Sparse::new(&graph, graph.lists(part), place));
+        let all = Sparse::new(&graph, graph.all_lists(), place);
+        TorchKernels { graph, device, kind, parts, all }
     }
 
-    /// Product of the matrix that has A's pattern and these values [E] with x [N, d].
-    fn product(&self, values: &Tensor, x: &Tensor) -> Tensor {
-        let n = self.graph.nodes() as i64;
-        let options = (self.kind, self.device);
-        Tensor::sparse_csr_tensor_crow_col_value_size(&self.start, &self.column, values, [n, n], options).mm(x)
-    }
-
-    /// a[row] . b[column] for every entry of A: [E]; a, b [N, d]
-    fn edge_dots(&self, a: &Tensor, b: &Tensor) -> Tensor {
-        let edges = self.row.numel() as i64;
-        let chunk = (CHUNK / a.size()[1]).max(1);
-        let parts: Vec<Tensor> = (0..edges)
-            .step_by(chunk as usize)
-            .map(|from| {
-                let size = chunk.min(edges - from);
-                let (row, column) = (self.row.narrow(0, from, size), self.column.narrow(0, from, size));
-                (a.index_select(0, &row) * b.index_select(0, &column)).sum_dim_intlist(1, false, self.kind)
-            })
+    /// Runs of `x`'s rows on one side: `of_runs(side, rows)`, put together in order.
+    fn by_sides(&self, x: &Tensor, of_run: impl Fn(usize, &Tensor) -> Tensor) -> Tensor {
+        let rows = x.size()[0];
+        let runs = self.graph.sides.iter().filter(|(_, run)| (run.end as i64) <= rows);
+        let parts: Vec<Tensor> = runs
+            .map(|(side, run)| of_run(*side, &x.narrow(0, run.start as i64, run.len() as i64)))
             .collect();
-        if parts.is_empty() { Tensor::zeros([0], (self.kind, self.device)) } else { Tensor::cat(&parts, 0) }
-    }
-
-    fn at_rows(&self, x: &Tensor) -> Tensor {
-        x.index_select(0, &self.row)
-    }
-
-    fn at_columns(&self, x: &Tensor) -> Tensor {
-        x.index_select(0, &self.column)
-    }
-
-    /// Users' and items' rows of x [N, d].
-    fn sides(&self, x: &Tensor) -> [Tensor; 2] {
-        let users = self.graph.users as i64;
-        [x.narrow(0, 0, users), x.narrow(0, users, x.size()[0] - users)]
+        if parts.is_empty() { x.zeros_like() } else { Tensor::cat(&parts, 0) }
     }
 
     /// softmax(E C) of one side: [rows, K]
@@ -88,84 +59,114 @@ fn row_dots(a: &Tensor, b: &Tensor) -> Tensor {
     (a * b).sum_dim_intlist(1, false, a.kind())
 }
 
+/// Rows `from..` of x, at most `chunk`.
+fn chunks(n: i64, width: i64) -> impl Iterator<Item = (i64, i64)> {
+    let chunk = (CHUNK / width.max(1)).max(1);
+    (0..n).step_by(chunk as usize).map(move |from| (from, chunk.min(n - from)))
+}
+
+/// x_a x_b of each row: [n, d * d]
+fn products(x: &Tensor) -> Tensor {
+    (x.unsqueeze(2) * x.unsqueeze(1)).flatten(1, 2)
+}
+
 impl Kernels for TorchKernels {
     fn adjacency(&self, dropout: Option<Dropout>) -> Adjacency {
         let Some(dropout) = dropout else { return Adjacency::Whole };
-        let kept: Vec<bool> = (0..self.graph.nodes())
-            .flat_map(|v| self.graph.of(v).iter().map(move |&t| dropout.keeps(v as u32, t)))
-            .collect();
-        Adjacency::Values(&self.value * Tensor::from_slice(&kept).to(self.device))
+        let parts = [Part::Own, Part::Halo, Part::Outgoing];
+        Adjacency::Values(parts.map(|part| {
+            let lists = self.graph.lists(part);
+            let columns = &self.graph.ids;
+            let kept: Vec<bool> = (0..lists.rows())
+                .flat_map(|v| lists.of(v).iter().map(move |&t| dropout.keeps(lists.ids[v], columns[t as usize])))
+                .collect();
+            &self.parts[part as usize].value * Tensor::from_slice(&kept).to(self.device)
+        }))
     }
 
-    fn propagate(&self, adjacency: &Adjacency, x: &Tensor, plus: Option<&Tensor>, sum: Option<&mut Tensor>) -> Tensor {
-        let mut out = match adjacency {
-            Adjacency::Whole => self.product(&self.value, x),
-            Adjacency::Values(values) => self.product(values, x),
+    fn product(
+        &self,
+        adjacency: &Adjacency,
+        part: Part,
+        x: &Tensor,
+        plus: Option<&Tensor>,
+        out: &mut Tensor,
+        total: Option<&mut Tensor>,
+    ) {
+        let matrix = &self.parts[part as usize];
+        if part == Part::Halo && matrix.is_empty() {
+            return;
+        }
+        let product = match adjacency {
+            Adjacency::Whole => matrix.product(&matrix.value, x),
+            Adjacency::Values(values) => matrix.product(&values[part as usize], x),
             Adjacency::Lists(_) => panic!("this adjacency belongs to the CPU kernels"),
         };
+        match part {
+            Part::Halo => *out += product,
+            Part::Own | Part::Outgoing => out.copy_(&product),
+        }
         if let Some(plus) = plus {
-            out += plus;
+            *out += plus;
         }
-        if let Some(sum) = sum {
-            *sum += &out;
+        if let Some(total) = total {
+            *total += &*out;
         }
-        out
     }
 
     fn intent_view(&self, e: &Tensor, heads: &Tensor, prototypes: [&Tensor; 2]) -> IntentLayer {
-        let sides = self.sides(e);
         let intents =
-            Tensor::cat(&[0, 1].map(|s| self.intent_shares(&sides[s], prototypes[s]).matmul(&prototypes[s].tr())), 0);
+            self.by_sides(e, |side, e| self.intent_shares(e, prototypes[side]).matmul(&prototypes[side].tr()));
         let inverse_norm = row_dots(&intents, &intents).sqrt().clamp_min(1e-12).reciprocal();
         let unit = intents * inverse_norm.unsqueeze(1);
-        let a = self.edge_dots(&unit, &unit) * 0.5 + 0.5;
-        let sum = self.product(&a, &Tensor::ones([e.size()[0], 1], (self.kind, self.device))).squeeze_dim(1);
+        let a = self.all.dots(&unit, &unit) * 0.5 + 0.5;
+        let sum = self.all.product(&a, &Tensor::ones([e.size()[0], 1], (self.kind, self.device))).squeeze_dim(1);
         // an isolated head has no edge to weigh
         let reciprocal = sum.reciprocal().where_self(&sum.gt(0.0), &sum.zeros_like());
         let mut inverse_sum = sum.zeros_like();
         let _ = inverse_sum.index_copy_(0, heads, &reciprocal.index_select(0, heads));
-        let g = self.product(&(a * self.at_rows(&inverse_sum)), e);
+        let g = self.all.product(&(a * self.all.at_rows(&inverse_sum)), e);
         IntentLayer { unit, inverse_norm, inverse_sum, g }
     }
 
     fn intent_view_backward(
         &self,
         e: &Tensor,
-        _heads: &Tensor,
         prototypes: [&Tensor; 2],
         layer: &IntentLayer,
-        d_g: &Tensor,
+        given: &HeadGrads,
     ) -> IntentGrads {
-        let q = row_dots(d_g, &layer.g);
-        let a = self.edge_dots(&layer.unit, &layer.unit) * 0.5 + 0.5;
+        let (all, d_g, unit) = (&self.all, given.g, &layer.unit);
+        let rows = self.graph.rows() as i64;
+        let a = all.dots(unit, unit) * 0.5 + 0.5;
         // both directions of an edge: as head, and as tail of its neighbour
-        let as_head = (self.edge_dots(d_g, e) - self.at_rows(&q)) * self.at_rows(&layer.inverse_sum);
-        let as_tail = (self.edge_dots(e, d_g) - self.at_columns(&q)) * self.at_columns(&layer.inverse_sum);
-        let d_unit = self.product(&((as_head + as_tail) * 0.5), &layer.unit);
-        let mut d_e = self.product(&(a * self.at_columns(&layer.inverse_sum)), d_g);
-        let along = row_dots(&d_unit, &layer.unit).unsqueeze(1);
-        let d_intents = (d_unit - &layer.unit * along) * layer.inverse_norm.unsqueeze(1);
-        let (e, d_intents) = (self.sides(e), self.sides(&d_intents));
-        let mut d_sides = Vec::with_capacity(2);
-        let prototypes = [0, 1].map(|side| {
-            let (e, c, d_v) = (&e[side], prototypes[side], &d_intents[side]);
-            let p = self.intent_shares(e, c);
+        let as_head = (all.dots(d_g, e) - all.at_rows(given.q)) * all.at_rows(given.inverse_sum);
+        let as_tail = (all.dots(e, d_g) - all.at_columns(given.q)) * all.at_columns(given.inverse_sum);
+        let d_unit = all.product(&((as_head + as_tail) * 0.5), unit);
+        let d_e = all.product(&(a * all.at_columns(given.inverse_sum)), d_g);
+        let own = |x: &Tensor| x.narrow(0, 0, rows);
+        let along = row_dots(&d_unit, &own(unit)).unsqueeze(1);
+        let d_intents = (d_unit - own(unit) * along) * own(&layer.inverse_norm).unsqueeze(1);
+        let mut d_prototypes = prototypes.map(Tensor::zeros_like);
+        for (side, run) in self.graph.sides.iter().filter(|(_, run)| (run.end as i64) <= rows) {
+            let of_run = |x: &Tensor| x.narrow(0, run.start as i64, run.len() as i64);
+            let (e, c, d_v) = (of_run(e), prototypes[*side], of_run(&d_intents));
+            let p = self.intent_shares(&e, c);
             let d_p = d_v.matmul(c);
             let d_logits = &p * (&d_p - row_dots(&p, &d_p).unsqueeze(1));
-            d_sides.push(d_logits.matmul(&c.tr()));
-            d_v.tr().matmul(&p) + e.tr().matmul(&d_logits)
-        });
-        d_e += Tensor::cat(&d_sides, 0);
-        IntentGrads { e: d_e, prototypes }
+            let mut d_e = of_run(&d_e);
+            d_e += d_logits.matmul(&c.tr());
+            d_prototypes[*side] += d_v.tr().matmul(&p) + e.tr().matmul(&d_logits);
+        }
+        IntentGrads { e: d_e, prototypes: d_prototypes }
     }
 
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads {
         let (m, n) = (pairs.anchors.size()[0], pairs.keys.size()[0]);
-        let chunk = (CHUNK / n.max(1)).max(1);
         let mut keys = pairs.keys.zeros_like();
         let (mut sums, mut anchors) = (Vec::new(), Vec::new());
-        for from in (0..m).step_by(chunk as usize) {
-            let rows = |x: &Tensor| x.narrow(0, from, chunk.min(m - from));
+        for (from, size) in chunks(m, n) {
+            let rows = |x: &Tensor| x.narrow(0, from, size);
             let block = rows(pairs.anchors);
             let mut e = (block.matmul(&pairs.keys.tr()) * pairs.inverse_temperature).exp();
             if let Some(count) = pairs.count {
@@ -183,7 +184,61 @@ impl Kernels for TorchKernels {
             keys += e.tr().matmul(&block);
             sums.push(sum);
         }
+        if sums.is_empty() {
+            return PairGrads { sums: pairs.factor.weight.copy(), anchors: pairs.anchors.copy(), keys };
+        }
         PairGrads { sums: Tensor::cat(&sums, 0), anchors: Tensor::cat(&anchors, 0), keys }
+    }
+
+    fn half_pairs(&self, half: &HalfPairs) -> HalfSums {
+        let (m, n) = (half.anchors.size()[0], half.keys.size()[0]);
+        let sums = Tensor::zeros([m], (self.kind, self.device));
+        let rows = half.anchors.zeros_like();
+        for (from, size) in chunks(m, n) {
+            let mut e = (half.anchors.narrow(0, from, size).matmul(&half.keys.tr()) * half.inverse_temperature).exp();
+            if let Some(count) = half.count {
+                e *= count;
+            }
+            sums.narrow(0, from, size).copy_(&e.sum_dim_intlist(1, false, self.kind));
+            rows.narrow(0, from, size).copy_(&e.matmul(half.keys));
+        }
+        HalfSums { sums, rows }
+    }
+
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor {
+        let [n, d] = [x.size()[0], x.size()[1]];
+        let mut third = Tensor::zeros([d * d, d], (self.kind, self.device));
+        let mut second = Tensor::zeros([d, d], (self.kind, self.device));
+        let mut first = Tensor::zeros([d], (self.kind, self.device));
+        for (from, size) in chunks(n, d * d) {
+            let x = x.narrow(0, from, size);
+            let weighted = match weight {
+                Some(weight) => &x * weight.narrow(0, from, size).unsqueeze(1),
+                None => x.shallow_clone(),
+            };
+            third += products(&x).tr().matmul(&weighted);
+            second += x.tr().matmul(&weighted);
+            first += weighted.sum_dim_intlist(0, false, self.kind);
+        }
+        let total = weight.map_or_else(|| Tensor::full([1], n as f64, (self.kind, self.device)), |w| w.sum(self.kind).view([1]));
+        Tensor::cat(&[third.view([-1]), second.view([-1]), first, total], 0)
+    }
+
+    fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums {
+        let [m, d] = [y.size()[0], y.size()[1]];
+        let parts = moments.split_with_sizes([d * d * d, d * d, d, 1], 0);
+        let (third, second) = (parts[0].view([d * d, d]), parts[1].view([d, d]));
+        let sums = Tensor::zeros([m], (self.kind, self.device));
+        let rows = y.zeros_like();
+        for (from, size) in chunks(m, d * d) {
+            let y = y.narrow(0, from, size);
+            let one = parts[2].unsqueeze(0);
+            let two = y.matmul(&second) * MOMENT_SLOPE;
+            let three = products(&y).matmul(&third) * 0.5;
+            sums.narrow(0, from, size).copy_(&(row_dots(&y, &(&one + &two / 2.0 + &three / 3.0)) + &parts[3]));
+            rows.narrow(0, from, size).copy_(&(one + two + three));
+        }
+        HalfSums { sums, rows }
     }
 
     fn unit_rows(&self, x: &Tensor, norm: Norm) -> UnitRows {
@@ -214,8 +269,8 @@ impl Kernels for TorchKernels {
         grad.b1 += d_hidden.sum_dim_intlist(0, false, self.kind);
     }
 
-    fn precision(&self, _wanted: Precision) -> Precision {
-        Precision::Full
+    fn precision(&self, wanted: Precision) -> Precision {
+        if wanted == Precision::Bf16 { Precision::Full } else { wanted }
     }
 
     fn gather(&self, table: &Tensor, ids: &Tensor) -> Tensor {
@@ -242,38 +297,44 @@ impl Kernels for TorchKernels {
         x.square().sum(Kind::Double).double_value(&[])
     }
 
-    fn top_k(&self, x: &Tensor, users: &[u32], train: &Interactions, k: usize) -> Vec<u32> {
-        let [user_rows, item_rows] = self.sides(x);
-        let items = item_rows.size()[0];
-        let chunk = (CHUNK / items.max(1)).max(1) as usize;
-        let mut best = Vec::with_capacity(users.len() * k);
-        for users in users.chunks(chunk) {
-            let ids: Vec<i64> = users.iter().map(|&u| i64::from(u)).collect();
-            let scores = user_rows.index_select(0, &Tensor::from_slice(&ids).to(self.device)).matmul(&item_rows.tr());
-            let trained: Vec<i64> = users
+    fn top_k(&self, rows: &Tensor, users: &[u32], candidates: Candidates, train: &Interactions, k: usize) -> Ranking {
+        let items = candidates.ids.len() as i64;
+        let mut ranking = Ranking::empty(users.len(), k);
+        let kept = (k as i64).min(items);
+        for (from, size) in chunks(users.len() as i64, items) {
+            let scores = rows.narrow(0, from, size).matmul(&candidates.rows.tr());
+            let places = from as usize..(from + size) as usize;
+            let trained: Vec<i64> = users[places.clone()]
                 .iter()
                 .enumerate()
-                .flat_map(|(row, &u)| train.of(u).iter().map(move |&i| row as i64 * items + i64::from(i)))
+                .flat_map(|(row, &u)| {
+                    let of_user = train.of(u).iter().filter_map(|item| candidates.ids.binary_search(item).ok());
+                    of_user.map(move |place| row as i64 * items + place as i64)
+                })
                 .collect();
             let _ = scores.view([-1]).index_fill_(0, &Tensor::from_slice(&trained).to(self.device), f64::NEG_INFINITY);
             // a stable sort keeps ties in item order, which topk does not
             let (sorted, order) = scores.sort_stable(true, 1, true);
-            let kept = (k as i64).min(items);
-            let missing = sorted.narrow(1, 0, kept).eq(f64::NEG_INFINITY);
-            let order = order.narrow(1, 0, kept).masked_fill(&missing, -1).contiguous().to(Device::Cpu);
-            let order: Vec<i64> = Vec::try_from(order.view([-1])).expect("Int64 on the CPU");
-            for row in order.chunks(kept as usize) {
-                best.extend(row.iter().map(|&i| u32::try_from(i).unwrap_or(NONE)));
-                best.extend(std::iter::repeat_n(NONE, k - kept as usize));
+            let listed = |x: Tensor| x.narrow(1, 0, kept).contiguous().to(Device::Cpu).view([-1]);
+            let sorted: Vec<f64> = Vec::try_from(listed(sorted).to_kind(Kind::Double)).expect("f64 on the CPU");
+            let order: Vec<i64> = Vec::try_from(listed(order)).expect("Int64 on the CPU");
+            let lists = sorted.chunks(kept.max(1) as usize).zip(order.chunks(kept.max(1) as usize));
+            for (user, (scores, order)) in places.zip(lists) {
+                for (place, (&score, &item)) in scores.iter().zip(order).enumerate() {
+                    if score > f64::NEG_INFINITY {
+                        ranking.scores[user * k + place] = score;
+                        ranking.items[user * k + place] = candidates.ids[item as usize];
+                    }
+                }
             }
         }
-        best
+        ranking
     }
 
-    fn noise_factor(&self, noise: crate::noise::Noise, like: &Tensor) -> Tensor {
-        let (n, d) = (like.size()[0] as usize, like.size()[1] as usize);
-        let mut factor = vec![0.0f32; n * d];
-        noise.fill_factor(0..n, d, &mut factor);
-        Tensor::from_slice(&factor).view([n as i64, d as i64]).to_device(self.device).to_kind(self.kind)
+    fn noise_factor(&self, noise: &crate::noise::Noise, nodes: &[u32], like: &Tensor) -> Tensor {
+        let d = like.size()[1] as usize;
+        let mut factor = vec![0.0f32; nodes.len() * d];
+        noise.fill_factor(nodes, d, &mut factor);
+        Tensor::from_slice(&factor).view([-1, d as i64]).to_device(self.device).to_kind(self.kind)
     }
 }

@@ -1,0 +1,105 @@
+//! Which nodes' texts a step needs: what `loss.negatives` says. With "all", the official behaviour, users are held against
+//! all users, and the translation and matching terms run over all nodes. With "batch" or a sample the step costs no more on
+//! a larger catalog: they run over the batch's nodes, and the sample.
+
+use crate::world::World;
+use accord_data::random::{Philox, Stream, below_wide};
+use tch::{Device, Kind, Tensor};
+
+/// What the batch's users are held against.
+pub enum Negatives {
+    All,
+    Batch,
+    /// Users drawn with replacement, as many as asked: `places` [s] of this rank's among its rows in scope, `count` [s] how
+    /// many users of the catalog each stands for.
+    Sampled { places: Tensor, count: Tensor },
+}
+
+/// This rank's rows in scope.
+pub struct Scope {
+    pub negatives: Negatives,
+    /// Own rows, ascending; none: all of them
+    pub rows: Option<Tensor>,
+    /// How many are users; they come first.
+    pub users: usize,
+    /// Global ids of the rows
+    pub nodes: Vec<u32>,
+    /// Rows of each rank, and of all
+    pub counts: Vec<i64>,
+    pub total: usize,
+    /// Where the own heads lie among the rows
+    pub heads: Tensor,
+}
+
+/// How a sample of one step is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    pub negatives: accord_spec::Negatives,
+    pub seed: u64,
+    pub step: u64,
+}
+
+impl Scope {
+    /// `heads` of the batch and which of them are own rows.
+    pub(crate) fn new(world: &World, draw: Draw, heads: &[u32], own_heads: &Tensor, place: (Kind, Device)) -> Scope {
+        match draw.negatives {
+            accord_spec::Negatives::Auto | accord_spec::Negatives::All => Scope {
+                negatives: Negatives::All,
+                rows: None,
+                users: world.graph.users,
+                nodes: world.graph.own().to_vec(),
+                counts: world.node_counts(),
+                total: world.nodes(),
+                heads: own_heads.shallow_clone(),
+            },
+            accord_spec::Negatives::Batch => Scope::of(world, heads.to_vec(), heads, Negatives::Batch, place.1),
+            accord_spec::Negatives::Sampled(size) => Scope::sampled(world, draw, size.max(1), heads, place),
+        }
+    }
+
+    fn sampled(world: &World, draw: Draw, size: u64, heads: &[u32], (kind, device): (Kind, Device)) -> Scope {
+        let generator = Philox::new(draw.seed, Stream::Contrast);
+        let mut drawn: Vec<u32> = (0..size)
+            .map(|i| below_wide(generator.block_wide(draw.step, i / 2)[(i % 2) as usize], world.users as u64) as u32)
+            .collect();
+        drawn.sort_unstable();
+        let mut all = [heads, &drawn].concat();
+        all.sort_unstable();
+        all.dedup();
+        let scope = Scope::of(world, all, heads, Negatives::Batch, device);
+        let runs = drawn.chunk_by(|a, b| a == b).filter(|run| world.owner(run[0]) == world.rank());
+        let share = world.users as f64 / size as f64;
+        let (places, count): (Vec<i64>, Vec<f64>) = runs
+            .map(|run| (scope.nodes.partition_point(|&node| node < run[0]) as i64, run.len() as f64 * share))
+            .unzip();
+        let places = Tensor::from_slice(&places).to(device);
+        let count = Tensor::from_slice(&count).to(device).to_kind(kind);
+        Scope { negatives: Negatives::Sampled { places, count }, ..scope }
+    }
+
+    /// `all` nodes in scope, ascending, the heads among them.
+    fn of(world: &World, all: Vec<u32>, heads: &[u32], negatives: Negatives, device: Device) -> Scope {
+        let ids = |ids: Vec<i64>| Tensor::from_slice(&ids).to(device);
+        let mut counts = vec![0; world.size()];
+        all.iter().for_each(|&node| counts[world.owner(node)] += 1);
+        let total = all.len();
+        let own = |node: &u32| world.owner(*node) == world.rank();
+        let nodes: Vec<u32> = all.into_iter().filter(own).collect();
+        let own_heads = heads.iter().filter(|node| own(node));
+        let head_places = own_heads.map(|&head| nodes.partition_point(|&node| node < head) as i64).collect();
+        Scope {
+            negatives,
+            rows: Some(ids(nodes.iter().map(|&node| world.row(node) as i64).collect())),
+            users: nodes.partition_point(|&node| (node as usize) < world.users),
+            heads: ids(head_places),
+            nodes,
+            counts,
+            total,
+        }
+    }
+
+    /// The rows in scope of a table of own rows [n, w]; the table itself when all are.
+    pub(crate) fn of_table(&self, table: &Tensor) -> Tensor {
+        self.rows.as_ref().map_or_else(|| table.shallow_clone(), |rows| table.index_select(0, rows))
+    }
+}

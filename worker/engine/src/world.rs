@@ -1,0 +1,279 @@
+//! One rank's place among the workers of a generation: which nodes are its own, and everything it exchanges with the
+//! others. With one worker nothing is exchanged and nothing is copied for it.
+
+use crate::batch::BatchRows;
+use crate::error::EngineError;
+use crate::exchange::{Boundary, Halo, Subset};
+use crate::graph::{Graph, Part};
+use crate::kernels::{Adjacency, Kernels};
+use accord_collective::{Alone, Collective, Reduce, Traffic};
+use accord_data::Interactions;
+use accord_data::partition::{Partition, Scheme, Shard};
+use std::sync::Arc;
+use tch::{Device, Kind, Tensor};
+
+pub struct World {
+    collective: Box<dyn Collective>,
+    pub graph: Arc<Graph>,
+    /// Users and items of the whole catalog.
+    pub users: usize,
+    pub items: usize,
+    device: Device,
+    shared: Option<Shared>,
+}
+
+/// What only a rank among several has.
+struct Shared {
+    partition: Partition,
+    halo: Halo,
+    boundary: Boundary,
+    /// Nodes, and items, of each rank
+    nodes: Vec<i64>,
+    items: Vec<i64>,
+}
+
+impl World {
+    /// One worker that owns everything.
+    pub fn alone(train: &Interactions, device: Device) -> World {
+        World {
+            collective: Box::new(Alone),
+            graph: Arc::new(Graph::whole(train)),
+            users: train.users(),
+            items: train.items(),
+            device,
+            shared: None,
+        }
+    }
+
+    /// One rank of a partition; every rank must be given the same one.
+    pub fn new(
+        collective: Box<dyn Collective>,
+        train: &Interactions,
+        partition: Partition,
+        scheme: Scheme,
+        device: Device,
+    ) -> World {
+        if collective.size() == 1 {
+            return World { collective, ..World::alone(train, device) };
+        }
+        let users = train.users();
+        let shard = Shard::new(train, &partition, collective.rank(), scheme);
+        let halo = Halo::new(&shard, device);
+        let boundary = Boundary::new(&shard);
+        let count = |nodes: &[u16]| {
+            let mut counts = vec![0; partition.parts()];
+            nodes.iter().for_each(|&owner| counts[owner as usize] += 1);
+            counts
+        };
+        let (nodes, items) = (count(partition.owner()), count(&partition.owner()[users..]));
+        let graph = Arc::new(Graph::new(shard, users));
+        let shared = Some(Shared { partition, halo, boundary, nodes, items });
+        World { collective, graph, users, items: train.items(), device, shared }
+    }
+
+    pub fn rank(&self) -> usize {
+        self.collective.rank()
+    }
+
+    pub fn size(&self) -> usize {
+        self.collective.size()
+    }
+
+    pub fn collective(&self) -> &dyn Collective {
+        self.collective.as_ref()
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        self.collective.traffic()
+    }
+
+    /// Bytes that the halo exchanges of propagation sent so far.
+    pub fn halo_bytes(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.halo.bytes.get())
+    }
+
+    /// Digest of the partition; the same on every rank.
+    pub fn digest(&self) -> String {
+        self.shared.as_ref().map_or_else(|| "one worker".into(), |shared| shared.partition.digest())
+    }
+
+    /// Own nodes n.
+    pub fn rows(&self) -> usize {
+        self.graph.rows()
+    }
+
+    /// N = users + items of the whole catalog.
+    pub fn nodes(&self) -> usize {
+        self.users + self.items
+    }
+
+    /// The rank that owns a global node.
+    pub fn owner(&self, node: u32) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.partition.owner()[node as usize] as usize)
+    }
+
+    /// The row of an own node.
+    pub fn row(&self, node: u32) -> usize {
+        match &self.shared {
+            None => node as usize,
+            Some(_) => self.graph.own().partition_point(|&own| own < node),
+        }
+    }
+
+    /// Global ids of a rank's items, ascending.
+    pub fn items_of(&self, rank: usize) -> Vec<u32> {
+        (0..self.items as u32).filter(|&item| self.owner(self.users as u32 + item) == rank).collect()
+    }
+
+    /// Items of each rank.
+    pub fn item_counts(&self) -> Vec<i64> {
+        self.shared.as_ref().map_or_else(|| vec![self.items as i64], |shared| shared.items.clone())
+    }
+
+    /// Nodes of each rank.
+    pub fn node_counts(&self) -> Vec<i64> {
+        self.shared.as_ref().map_or_else(|| vec![self.nodes() as i64], |shared| shared.nodes.clone())
+    }
+
+    /// x [n, d] with room for the slots, [n + h, d]; x itself where there are none.
+    pub fn with_slots(&self, x: &Tensor) -> Tensor {
+        let slots = (self.graph.columns() - self.graph.rows()) as i64;
+        if slots == 0 {
+            return x.shallow_clone();
+        }
+        let extended = self.room(x);
+        extended.narrow(0, 0, x.size()[0]).copy_(x);
+        extended
+    }
+
+    /// Uninitialised [n + h, d] of x's width and kind.
+    pub fn room(&self, x: &Tensor) -> Tensor {
+        Tensor::empty([self.graph.columns() as i64, x.size()[1]], (x.kind(), x.device()))
+    }
+
+    /// The own rows of `x` [n + h, d].
+    pub fn own(&self, x: &Tensor) -> Tensor {
+        x.narrow(0, 0, self.rows() as i64)
+    }
+
+    /// out [n, d] = A_hat x + plus, and total [n, d] += out. Fills the slots of `x` [n + h, d]; own columns are worked on
+    /// while remote rows travel.
+    pub fn product(
+        &self,
+        kernels: &dyn Kernels,
+        adjacency: &Adjacency,
+        x: &Tensor,
+        plus: Option<&Tensor>,
+        out: &mut Tensor,
+        total: Option<&mut Tensor>,
+    ) -> Result<(), EngineError> {
+        let Some(Shared { halo, .. }) = &self.shared else {
+            kernels.product(adjacency, Part::Own, x, plus, out, total);
+            return Ok(());
+        };
+        let in_flight = halo.start(self.collective(), kernels, adjacency, x)?;
+        kernels.product(adjacency, Part::Own, x, plus, out, None);
+        in_flight.wait()?;
+        kernels.product(adjacency, Part::Halo, x, None, out, None);
+        halo.add_partial_sums(kernels, x, out);
+        if let Some(total) = total {
+            *total += &*out;
+        }
+        Ok(())
+    }
+
+    /// Fills the slots of those remote nodes that are heads of the batch: `own` [n, w] -> ([n + h, w] with zeros in all
+    /// other slots, the columns that are heads).
+    pub fn head_slots(&self, kernels: &dyn Kernels, batch: &BatchRows, own: &Tensor) -> Result<(Tensor, Tensor), EngineError> {
+        let Some(Shared { boundary, .. }) = &self.shared else {
+            return Ok((own.shallow_clone(), batch.own.rows.shallow_clone()));
+        };
+        let subset = Subset::new(boundary, |node| batch.heads.binary_search(&node).is_ok(), self.device);
+        let received = subset.run(self.collective(), kernels, own)?;
+        let mut all = self.room(own).zero_();
+        self.own(&all).copy_(own);
+        let _ = all.index_copy_(0, &subset.columns, &received);
+        Ok((all, Tensor::cat(&[&batch.own.rows, &subset.columns], 0)))
+    }
+
+    /// Rows of the batch's heads from their owners: each rank's own heads [k, w] -> all heads [H, w].
+    pub fn gather_heads(&self, batch: &BatchRows, own: &Tensor) -> Result<Tensor, EngineError> {
+        let Some(places) = &batch.gathered_places else { return Ok(own.shallow_clone()) };
+        let most = batch.heads_of.iter().copied().max().unwrap_or(0);
+        let padded = own.constant_pad_nd([0, 0, 0, most - own.size()[0]]).contiguous();
+        let all = Tensor::empty([most * self.size() as i64, own.size()[1]], (own.kind(), own.device()));
+        self.collective.all_gather(&all, &padded)?.wait()?;
+        Ok(all.index_select(0, places))
+    }
+
+    /// Sums of what every rank has for the batch's heads, to their owners: [H, w] -> own heads [k, w]. Added in rank order.
+    pub fn reduce_heads(&self, batch: &BatchRows, all: &Tensor) -> Result<Tensor, EngineError> {
+        let Some(by_rank) = &batch.by_rank else { return Ok(all.shallow_clone()) };
+        let own = batch.own.rows.numel() as i64;
+        let (size, width) = (self.size() as i64, all.size()[1]);
+        let sent = all.index_select(0, by_rank);
+        let received = Tensor::empty([own * size, width], (all.kind(), all.device()));
+        self.collective.all_to_all(&received, &vec![own; size as usize], &sent, &batch.heads_of)?.wait()?;
+        let mut sum = received.narrow(0, 0, own).copy();
+        for rank in 1..size {
+            sum += received.narrow(0, rank * own, own);
+        }
+        Ok(sum)
+    }
+
+    /// Sum over the ranks, in place and returned.
+    pub fn sum(&self, x: Tensor) -> Result<Tensor, EngineError> {
+        if self.size() > 1 {
+            self.collective.all_reduce(&x, Reduce::Sum)?.wait()?;
+        }
+        Ok(x)
+    }
+
+    /// Sums of whole numbers over the ranks.
+    pub fn sum_counts(&self, counts: Vec<i64>) -> Result<Vec<i64>, EngineError> {
+        let sums = self.sum(Tensor::from_slice(&counts).to(self.device))?;
+        Ok(Vec::try_from(sums.to(Device::Cpu)).expect("Int64 on the CPU"))
+    }
+
+    /// Every rank's `values`, by rank.
+    pub fn gather_values(&self, values: &[f64]) -> Result<Vec<Vec<f64>>, EngineError> {
+        if self.size() == 1 {
+            return Ok(vec![values.to_vec()]);
+        }
+        let own = Tensor::from_slice(values).to(self.device);
+        let all = Tensor::empty([(values.len() * self.size()) as i64], (Kind::Double, self.device));
+        self.collective.all_gather(&all, &own)?.wait()?;
+        let all: Vec<f64> = Vec::try_from(all.to(Device::Cpu)).expect("f64 on the CPU");
+        Ok(all.chunks(values.len()).map(<[f64]>::to_vec).collect())
+    }
+
+    /// Gives `work` each rank's block once, the own one first; blocks go around the ring while `work` runs.
+    /// `own` [rows of this rank, ..], `rows` of each rank.
+    pub fn ring(
+        &self,
+        own: &Tensor,
+        rows: &[i64],
+        mut work: impl FnMut(usize, &Tensor) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let (rank, size) = (self.rank(), self.size());
+        let (next, previous) = ((rank + 1) % size, (rank + size - 1) % size);
+        let mut block = own.contiguous();
+        for step in 0..size {
+            let (holder, coming) = ((rank + step) % size, (rank + step + 1) % size);
+            if step + 1 == size {
+                return work(holder, &block);
+            }
+            let mut shape = own.size();
+            shape[0] = rows[coming];
+            let arriving = Tensor::empty(shape, (own.kind(), own.device()));
+            let receive = (rows[coming] > 0).then(|| self.collective.receive(&arriving, next)).transpose()?;
+            let send = (rows[holder] > 0).then(|| self.collective.send(&block, previous)).transpose()?;
+            work(holder, &block)?;
+            for transfer in [receive, send].into_iter().flatten() {
+                transfer.wait()?;
+            }
+            block = arriving;
+        }
+        Ok(())
+    }
+}
