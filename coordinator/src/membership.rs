@@ -34,6 +34,11 @@ impl Timeouts {
             grace_ms: detect,
         }
     }
+
+    /// After a worker said that another one let it down: how long that one's own end, or silence, has to show.
+    pub fn let_down_ms(&self) -> u64 {
+        self.silent_ms + self.exit_report_ms
+    }
 }
 
 /// One registered worker.

@@ -1,79 +1,103 @@
-//! The final embeddings as a file: what `coordinator export` and `recommend` read.
+//! The final embeddings as a file: what `coordinator export` and `recommend` read. Rank 0 writes; rows of the others come
+//! to it a block at a time, so no process ever holds a second copy of the tables.
 
-use safetensors::{Dtype, View, serialize_to_file};
-use std::borrow::Cow;
-use std::io;
+use accord_engine::world::World;
+use accord_engine::{EngineError, Trainer, export};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use tch::Tensor;
 
 /// Why the embeddings could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {reason}")]
-pub struct ExportError {
-    pub path: PathBuf,
-    pub reason: String,
+pub enum ExportError {
+    #[error("{path}: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
-/// A row-major f32 table.
-struct Table<'a> {
-    shape: [usize; 2],
-    values: &'a [f32],
-}
-
-impl View for Table<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
-}
-
-/// Writes `<run_dir>/export/embeddings.safetensors` with the tensors `user` [U, d] and `item` [I, d]. A reader sees
-/// the old file or the new one.
+/// Writes `<run_dir>/export/embeddings.safetensors` with the tensors `user` [U, d] and `item` [I, d], on rank 0. Every rank
+/// must call it. A reader sees the old file or the new one.
 ///
 /// # Errors
-/// When the disk does not take it.
-pub fn write_embeddings(run_dir: &Path, dim: usize, user: &[f32], item: &[f32]) -> Result<PathBuf, ExportError> {
+/// When the disk does not take it, or another worker is gone.
+pub fn write_embeddings(trainer: &Trainer, run_dir: &Path) -> Result<(), ExportError> {
+    write_table(trainer.world(), &trainer.final_embeddings()?, run_dir)
+}
+
+/// `x` [n, d]: rows of the own nodes.
+fn write_table(world: &World, x: &Tensor, run_dir: &Path) -> Result<(), ExportError> {
+    if world.rank() > 0 {
+        return export::each_block(world, x, |_| Ok(()));
+    }
     let folder = run_dir.join("export");
     let path = folder.join("embeddings.safetensors");
     let temporary = folder.join("embeddings.safetensors.tmp");
-    let failed = |reason: String| ExportError { path: path.clone(), reason };
-    let table = |values| Table { shape: [<[f32]>::len(values) / dim.max(1), dim], values };
-    let write = || -> io::Result<()> {
+    let failed = |source: io::Error| ExportError::Write { path: path.clone(), source };
+    let create = || -> io::Result<BufWriter<File>> {
         std::fs::create_dir_all(&folder)?;
-        serialize_to_file([("user", table(user)), ("item", table(item))], None, &temporary)
-            .map_err(io::Error::other)?;
-        std::fs::File::open(&temporary)?.sync_all()?;
+        let mut file = BufWriter::new(File::create(&temporary)?);
+        file.write_all(&header(world.users, world.items, x.size()[1] as usize))?;
+        Ok(file)
+    };
+    // the others send whatever happens here: a disk that is full must not leave them waiting
+    let mut file = create();
+    export::each_block(world, x, |rows| {
+        if let Ok(open) = &mut file
+            && let Err(error) = rows.iter().try_for_each(|value| open.write_all(&value.to_le_bytes()))
+        {
+            file = Err(error);
+        }
+        Ok::<(), EngineError>(())
+    })?;
+    let finish = |file: BufWriter<File>| {
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&temporary, &path)
     };
-    write().map_err(|e| failed(e.to_string()))?;
-    Ok(path)
+    file.and_then(finish).map_err(failed)
+}
+
+/// Of a safetensors file with both tables, users first: length, then JSON padded to eight bytes.
+fn header(users: usize, items: usize, d: usize) -> Vec<u8> {
+    let (user_end, end) = (users * d * 4, (users + items) * d * 4);
+    let mut json = format!(
+        r#"{{"user":{{"dtype":"F32","shape":[{users},{d}],"data_offsets":[0,{user_end}]}},"item":{{"dtype":"F32","shape":[{items},{d}],"data_offsets":[{user_end},{end}]}}}}"#
+    );
+    json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json.bytes());
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_data::Interactions;
 
     #[test]
     fn embeddings_are_read_back_bit_for_bit() {
         let dir = tempfile::tempdir().unwrap();
-        let (user, item) = ([1.0f32, -0.0, 3.5, f32::MIN_POSITIVE], [0.1f32, 0.2]);
-        let path = write_embeddings(dir.path(), 2, &user, &item).unwrap();
-        let bytes = std::fs::read(path).unwrap();
+        let (train, _) = Interactions::from_pairs(2, 1, &[(0, 0), (1, 0)]).unwrap();
+        let world = World::alone(&train, tch::Device::Cpu);
+        let values = [1.0f32, -0.0, 3.5, f32::MIN_POSITIVE, 0.1, 0.2];
+        write_table(&world, &Tensor::from_slice(&values).view([3, 2]), dir.path()).unwrap();
+        let bytes = std::fs::read(dir.path().join("export/embeddings.safetensors")).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let view = tensors.tensor("user").unwrap();
-        assert_eq!(view.shape(), [2, 2]);
-        let expected: Vec<u8> = user.iter().flat_map(|v| v.to_le_bytes()).collect();
-        assert_eq!(view.data(), expected);
-        assert_eq!(tensors.tensor("item").unwrap().shape(), [1, 2]);
+        let bits = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let (user, item) = (tensors.tensor("user").unwrap(), tensors.tensor("item").unwrap());
+        assert_eq!((user.shape(), item.shape()), ([2, 2].as_slice(), [1, 2].as_slice()));
+        assert_eq!(user.data(), bits(&values[..4]));
+        assert_eq!(item.data(), bits(&values[4..]));
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("export"), "a file where the folder should be").unwrap();
+        let (train, _) = Interactions::from_pairs(1, 1, &[(0, 0)]).unwrap();
+        let world = World::alone(&train, tch::Device::Cpu);
+        let error = write_table(&world, &Tensor::from_slice(&[1.0f32, 2.0]).view([2, 1]), dir.path()).unwrap_err();
+        assert!(error.to_string().contains("embeddings.safetensors"), "{error}");
     }
 }

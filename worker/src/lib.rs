@@ -4,13 +4,16 @@
 //! * [`agent`]: the tokio side: registers with the coordinator, obeys its directives, reports.
 //! * [`trainer_thread`]: the one thread that owns the trainer; catches its panics.
 //! * [`observer`]: what the trainer says becomes messages; what it is told comes from the agent.
+//! * [`rendezvous`]: where the workers of a generation meet. [`layout`]: which nodes each of them owns.
 //! * [`snapshots`]: writes checkpoint shards beside the training. [`export`]: the final embeddings.
 //!
 //! A worker decides nothing about its job and keeps nothing but what the run directory holds.
 
 pub mod agent;
 pub mod export;
+pub mod layout;
 pub mod observer;
+pub mod rendezvous;
 pub mod snapshots;
 pub mod trainer_thread;
 

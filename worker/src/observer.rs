@@ -2,22 +2,27 @@
 
 use crate::agent::Uplink;
 use crate::snapshots::SnapshotWriter;
+use accord_collective::AbortHandle;
 use accord_data::checkpoint::Snapshot;
 use accord_engine::report::{Directive, EpochReport, EvalReport, EvalSplit, Losses, Observer, StepReport};
 use accord_proto::job as wire;
 use accord_proto::worker::{SnapshotTaken, worker_message::Message};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+const TOLD_TO_END: &str = "the coordinator told this worker to end";
 
 /// Step reports are for eyes: more a second are of no use to them.
 const STEP_EVERY: Duration = Duration::from_millis(100);
 
 /// What the coordinator wants of the trainer. Once told to stop, it stays so.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Orders {
     checkpoint_and_stop: AtomicBool,
     stop: AtomicBool,
+    /// Ends a trainer that waits for other workers.
+    abort: Mutex<Option<AbortHandle>>,
 }
 
 impl Orders {
@@ -27,6 +32,23 @@ impl Orders {
 
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(handle) = &*self.handle() {
+            handle.abort(TOLD_TO_END);
+        }
+    }
+
+    /// From now on a stop also ends the waits of this communicator.
+    pub fn watch(&self, communicator: AbortHandle) {
+        let mut handle = self.handle();
+        if self.stop.load(Ordering::Relaxed) {
+            communicator.abort(TOLD_TO_END);
+        }
+        *handle = Some(communicator);
+    }
+
+    fn handle(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        // whoever panicked with it left nothing half done
+        self.abort.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next directive.

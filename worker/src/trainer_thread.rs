@@ -2,13 +2,17 @@
 //! once: libtorch's errors (out of memory on a device) arrive that way.
 
 use crate::agent::Uplink;
-use crate::export;
 use crate::observer::{Orders, Reporter, wire_eval};
+use crate::rendezvous::MeetingPoint;
+use crate::export::ExportError;
+use crate::{export, layout};
 use crate::snapshots::SnapshotWriter;
+use accord_collective::CollectiveError;
 use accord_data::Dataset;
 use accord_data::checkpoint::CheckpointStore;
 use accord_engine::report::Outcome;
-use accord_engine::{EngineError, Runtime, Trainer};
+use accord_engine::trainer::{Sent, Trainer};
+use accord_engine::{EngineError, device, guard};
 use accord_proto::job::FailureKind;
 use accord_proto::worker::{Failed, Finished, Form, Ready, Stopped, worker_message::Message};
 use accord_spec::{JobSpec, ModelKind};
@@ -22,6 +26,7 @@ use tokio::sync::oneshot;
 pub struct Assignment {
     pub form: Form,
     pub generation: u64,
+    pub meeting: MeetingPoint,
     pub uplink: Uplink,
     pub orders: Arc<Orders>,
 }
@@ -33,7 +38,7 @@ pub struct Assignment {
 pub fn start(assignment: Assignment) -> std::io::Result<oneshot::Receiver<Message>> {
     let (ended, ending) = oneshot::channel();
     let work = move || {
-        let message = match catch_unwind(AssertUnwindSafe(|| train(&assignment))) {
+        let message = match catch_unwind(AssertUnwindSafe(|| train(assignment))) {
             Ok(Ok(message)) => message,
             Ok(Err(failure)) => failed(failure.kind, failure.reason),
             Err(panic) => failed(FailureKind::Training, format!("the trainer panicked: {}", text_of(panic.as_ref()))),
@@ -80,61 +85,92 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         let kind = match &error {
             EngineError::Data(_) | EngineError::Device(_) => FailureKind::BadInput,
-            EngineError::NonFinite { .. } | EngineError::Torch(_) => FailureKind::Training,
-            EngineError::Snapshot(_) => FailureKind::Internal,
+            EngineError::NonFinite { .. } | EngineError::Torch(_) | EngineError::Diverged(_) => FailureKind::Training,
+            EngineError::Collective(CollectiveError::Library { .. }) => FailureKind::BadInput,
+            EngineError::Snapshot(_) | EngineError::Collective(CollectiveError::Shape { .. }) => FailureKind::Internal,
+            // says who was waited for; the process that is gone says more
+            EngineError::Collective(_) => FailureKind::WorkerLost,
         };
         Failure { kind, reason: error.to_string() }
     }
 }
 
-fn train(assignment: &Assignment) -> Result<Message, Failure> {
-    let Assignment { form, generation, uplink, orders } = assignment;
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Failure {
+        match error {
+            ExportError::Engine(error) => error.into(),
+            ExportError::Write { .. } => Failure::internal(error),
+        }
+    }
+}
+
+impl From<CollectiveError> for Failure {
+    fn from(error: CollectiveError) -> Failure {
+        EngineError::from(error).into()
+    }
+}
+
+fn train(assignment: Assignment) -> Result<Message, Failure> {
+    let Assignment { form, generation, meeting, uplink, orders } = assignment;
     let spec = accord_spec::parse(&form.job_toml, &[]).map_err(Failure::bad_input)?;
     let run_dir = Path::new(&form.run_dir);
-    let dataset = load(&spec, form, uplink)?;
-    let threads = form.threads as usize;
-    tracing::info!(rank = form.rank, world = form.world, threads, model = spec.model.kind.name(), "training");
-    let runtime = Runtime { threads, device: spec.cluster.device };
+    let (rank, world, threads) = (form.rank as usize, form.world as usize, form.threads as usize);
+    tracing::info!(rank, world, threads, model = spec.model.kind.name(), "training");
+    let device = device::pick(spec.cluster.device, rank)?;
+    let cuda = if let tch::Device::Cuda(device) = device { Some(device) } else { None };
+    let collective = meeting.join(rank, world, generation, &form.store, cuda)?;
+    orders.watch(collective.abort_handle());
+    let baseline_bytes = memory("VmRSS");
+
+    let mut dataset = load(&spec, &form, &uplink)?;
+    let world = layout::world(&spec, &dataset, collective, run_dir, device)?;
+    if spec.model.kind != ModelKind::Lightgcn {
+        let root = Path::new(&form.job_root);
+        dataset.load_text(&spec.data, root, Some(world.graph.own())).map_err(Failure::bad_input)?;
+    }
+    same_data(&spec, &form, &dataset)?;
+    guard::same_input(&world, &format!("{} {} {}", form.job_toml, dataset.manifest.digest, world.digest()))?;
     let ready = Ready {
         dataset_json: serde_json::to_string_pretty(&dataset.manifest).map_err(Failure::internal)? + "\n",
         data_digest: dataset.manifest.digest.clone(),
     };
-    let mut trainer = Trainer::new(&spec, Arc::new(dataset), runtime)?;
+    let mut trainer = Trainer::new(&spec, Arc::new(dataset), world, device, threads)?;
     let store = CheckpointStore::new(run_dir.join(&spec.checkpoint.uri));
     if let Some(resume) = &form.resume {
-        let snapshot = store.read(resume.step, None).map_err(Failure::internal)?;
+        let snapshot = store.read(resume.step, Some(trainer.world().graph.own())).map_err(Failure::internal)?;
         trainer.restore(&snapshot)?;
     }
     uplink.send_blocking(Message::Ready(ready));
 
-    let snapshots = SnapshotWriter::start(store, *generation, form.rank, uplink.clone()).map_err(Failure::internal)?;
-    let mut reporter = Reporter::new(uplink.clone(), Arc::clone(orders), snapshots, spec.optim.epochs);
+    let snapshots = SnapshotWriter::start(store, generation, form.rank, uplink.clone()).map_err(Failure::internal)?;
+    let mut reporter = Reporter::new(uplink, orders, snapshots, spec.optim.epochs);
     let outcome = trainer.run(&mut reporter);
     // also after a failure: what was handed over is whole
     reporter.finish();
     match outcome? {
         Outcome::Stopped => Ok(Message::Stopped(Stopped {})),
         Outcome::Finished { best_epoch, test } => {
-            let (user, item) = trainer.final_embeddings();
-            let path = export::write_embeddings(run_dir, spec.model.dim, &user, &item).map_err(Failure::internal)?;
-            tracing::info!(best_epoch, embeddings = %path.display(), "training is over");
+            let resident_bytes = memory("VmRSS");
+            let Sent { steps, halo, all } = trainer.sent();
+            export::write_embeddings(&trainer, run_dir)?;
+            tracing::info!(best_epoch, "training is over");
             Ok(Message::Finished(Finished {
                 best_epoch,
                 test: Some(wire_eval(&test)),
-                peak_memory_bytes: peak_memory_bytes(),
-                // a world of one sends nothing
-                bytes_sent: 0,
+                peak_memory_bytes: memory("VmHWM"),
+                resident_bytes,
+                baseline_bytes,
+                bytes_sent: trainer.world().traffic().total().bytes_sent,
+                step_bytes_sent: all / steps.max(1),
+                step_halo_bytes_sent: halo / steps.max(1),
             }))
         }
     }
 }
 
+/// Interactions and ids; the text comes when the own nodes are known.
 fn load(spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dataset, Failure> {
-    let needs_text = match spec.model.kind {
-        ModelKind::Lightgcn => false,
-        ModelKind::RlmrecCon | ModelKind::Irllrec => true,
-    };
-    let dataset = Dataset::load(&spec.data, Path::new(&form.job_root), spec.job.seed, needs_text);
+    let dataset = Dataset::load(&spec.data, Path::new(&form.job_root), spec.job.seed, false);
     let dataset = dataset.map_err(Failure::bad_input)?;
     let m = &dataset.manifest;
     tracing::info!(users = m.users, items = m.items, train = m.train, validation = m.validation, test = m.test, "data");
@@ -143,20 +179,25 @@ fn load(spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dataset, Failure
         tracing::warn!("{notice}");
         uplink.send_blocking(Message::Notice(notice));
     }
-    if let Some(resume) = form.resume.as_ref().filter(|r| r.data_digest != dataset.manifest.digest) {
-        return Err(Failure::bad_input(format!(
-            "data.path: {} holds other data than the checkpoint of step {} was trained on\n  hint: put the data back, or \
-             start over in another run directory",
-            spec.data.path, resume.step
-        )));
-    }
     Ok(dataset)
 }
 
-/// Of this process since its start; 0 where the system does not say.
-fn peak_memory_bytes() -> u64 {
+/// A checkpoint goes on with the data it was trained on.
+fn same_data(spec: &JobSpec, form: &Form, dataset: &Dataset) -> Result<(), Failure> {
+    match form.resume.as_ref().filter(|r| r.data_digest != dataset.manifest.digest) {
+        None => Ok(()),
+        Some(resume) => Err(Failure::bad_input(format!(
+            "data.path: {} holds other data than the checkpoint of step {} was trained on\n  hint: put the data back, or \
+             start over in another run directory",
+            spec.data.path, resume.step
+        ))),
+    }
+}
+
+/// Bytes of this process that the kernel counts as `field`: VmHWM since its start, VmRSS now; 0 where it does not say.
+fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kilobytes = line.and_then(|l| l.trim().strip_suffix("kB")).and_then(|n| n.trim().parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
 }
@@ -168,7 +209,9 @@ mod tests {
     fn ending_of(job_toml: &str) -> Message {
         let (uplink, _sent) = Uplink::to_channel(1);
         let form = Form { world: 1, threads: 1, job_toml: job_toml.into(), job_root: "/".into(), ..Form::default() };
-        start(Assignment { form, generation: 1, uplink, orders: Arc::default() }).unwrap().blocking_recv().unwrap()
+        let meeting = MeetingPoint::open("http://127.0.0.1:1").unwrap();
+        let assignment = Assignment { form, generation: 1, meeting, uplink, orders: Arc::default() };
+        start(assignment).unwrap().blocking_recv().unwrap()
     }
 
     #[test]
@@ -186,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_peak() {
-        assert!(peak_memory_bytes() > 0);
+    fn this_process_has_memory() {
+        assert!(memory("VmHWM") >= memory("VmRSS") && memory("VmRSS") > 0);
     }
 }

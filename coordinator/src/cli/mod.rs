@@ -10,6 +10,7 @@ pub mod export;
 mod job_file;
 mod logs;
 pub mod output;
+mod plan;
 mod progress;
 mod ps;
 pub mod recommend;
@@ -50,6 +51,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 the job failed or something did 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Plan(plan::PlanArgs),
     Serve(serve::ServeArgs),
     Submit(submit::SubmitArgs),
     Ps(ps::PsArgs),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         // its answer is its exit code
         Command::Verify(args) => verify::run(args),
         Command::Run(args) => run::run(args).map(success),
+        Command::Plan(args) => plan::run(args).map(success),
         Command::Serve(args) => serve::run(args).map(success),
         Command::Submit(args) => submit::run(args).map(success),
         Command::Ps(args) => ps::run(args).map(success),

@@ -114,6 +114,8 @@ impl ControlLoop {
             resume,
             logs,
             directives: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            let_down: None,
             ready: BTreeSet::new(),
             done: BTreeSet::new(),
         });

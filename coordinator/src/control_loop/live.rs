@@ -1,6 +1,6 @@
 //! What the loop holds beside the persisted job: the live generation, and what watchers see.
 
-use crate::job::{FailureKind, Job, JobId, Phase};
+use crate::job::{FailureKind, Job, JobId, Phase, UnixMs};
 use crate::log_store::RankLog;
 use crate::membership::{Membership, Timeouts};
 use crate::placement;
@@ -48,6 +48,11 @@ pub(super) struct Station {
     /// By rank.
     pub(super) logs: BTreeMap<u32, RankLog>,
     pub(super) directives: BTreeMap<u32, mpsc::Sender<Directive>>,
+    /// Where each rank's store listens; the workers meet at that of rank 0.
+    pub(super) stores: BTreeMap<u32, String>,
+    /// A rank could not go on because another one is gone or late: since when, and its words. What became of the other
+    /// explains more, and comes soon.
+    pub(super) let_down: Option<(UnixMs, String)>,
     /// Ranks whose trainer stands.
     pub(super) ready: BTreeSet<u32>,
     /// Ranks that said their last message: their end is no loss.

@@ -37,12 +37,13 @@ impl ControlLoop {
         let Some(rank) = rank else {
             return Err(ApiError::new(ErrorCode::BadInput, format!("{} is no worker of job {id}", register.worker)));
         };
-        let Register { worker: name, host, pid, .. } = register;
+        let Register { worker: name, host, pid, store, .. } = register;
         let taken = format!("{name} is registered already");
         if !station.membership.join(Member { name, host, pid, last_heard: now, broken_since: None }) {
             return Err(ApiError::new(ErrorCode::BadInput, taken));
         }
         station.directives.insert(rank, directives);
+        station.stores.insert(rank, store);
         Ok(Session { job: id, generation, rank })
     }
 
@@ -67,6 +68,10 @@ impl ControlLoop {
                 return Err(ApiError::new(ErrorCode::BadInput, "a worker registers once, with its first message"));
             }
             Message::Ready(ready) => return self.ready(session, ready).await,
+            Message::Failed(failed) if failed.kind() == accord_proto::job::FailureKind::WorkerLost => {
+                station.done.insert(*rank);
+                station.let_down.get_or_insert((now, format!("{name}: {}", failed.reason)));
+            }
             Message::Failed(failed) => {
                 let kind = match failed.kind() {
                     accord_proto::job::FailureKind::BadInput => FailureKind::BadInput,
@@ -225,6 +230,12 @@ impl ControlLoop {
             }
         });
         let generation = live.generation;
+        if let Some((since, text)) = &station.let_down
+            && now.saturating_sub(*since) >= live.timeouts.let_down_ms()
+        {
+            let text = bounded(text.clone());
+            return self.fail(id, generation, FailureKind::WorkerLost, text).await;
+        }
         match membership.review(now, &live.timeouts) {
             Verdict::Wait(_) => {}
             Verdict::Complete(reason) => {
@@ -256,6 +267,7 @@ impl ControlLoop {
                 threads: placement::threads(spec.cluster.threads_per_worker, cores, job.world),
                 heartbeat_ms: timeouts.heartbeat_ms,
                 resume: resume.map(|r| wire::Resume { step: r.step, data_digest: r.data_digest.clone() }),
+                store: station.stores.get(&0).cloned().unwrap_or_default(),
             };
             let directive = Directive { generation, directive: Some(directive::Directive::Form(form)) };
             if directives.try_send(directive).is_err() {

@@ -226,8 +226,16 @@ impl Desk {
     }
 
     fn finished(&mut self, rank: u32, report: Finished) -> Result<Option<Record>, RunDirError> {
-        let Finished { best_epoch, test, peak_memory_bytes, bytes_sent } = report;
-        self.uses.push(RankUse { rank, peak_memory_bytes, bytes_sent });
+        self.uses.push(RankUse {
+            rank,
+            peak_memory_bytes: report.peak_memory_bytes,
+            resident_bytes: report.resident_bytes,
+            baseline_bytes: report.baseline_bytes,
+            bytes_sent: report.bytes_sent,
+            step_bytes_sent: report.step_bytes_sent,
+            step_halo_bytes_sent: report.step_halo_bytes_sent,
+        });
+        let Finished { best_epoch, test, .. } = report;
         // every rank evaluates to the same numbers
         if rank == 0 {
             self.test = Some((best_epoch, test.unwrap_or_default()));

@@ -48,8 +48,18 @@ pub struct Seconds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RankUse {
     pub rank: u32,
+    /// Of the process: at its highest, when training ended, and before it loaded the data.
     pub peak_memory_bytes: u64,
+    #[serde(default)]
+    pub resident_bytes: u64,
+    #[serde(default)]
+    pub baseline_bytes: u64,
+    /// To other workers: in all, and of one step on the average: in all, and by the halo exchanges of propagation.
     pub bytes_sent: u64,
+    #[serde(default)]
+    pub step_bytes_sent: u64,
+    #[serde(default)]
+    pub step_halo_bytes_sent: u64,
 }
 
 /// `5 -> 0.12, 10 -> 0.2` from the wire.

@@ -73,6 +73,48 @@ async fn a_crashed_worker_fails_its_job_with_its_last_words() {
     assert!(status.reason.contains("SIGABRT") && status.reason.contains("terminate called"), "{}", status.reason);
 }
 
+/// Two ranks of one job, formed.
+async fn two_workers(stage: &Stage) -> (JobId, stand_in::Launch, [Worker; 2]) {
+    let job = stage.submit_with("two", &[("cluster.workers", "2")]).await;
+    let launch = stage.launched().await;
+    // in the other order: ranks are names, not arrivals
+    let mut second = Worker::of_rank(launch.clone(), 1).await.unwrap();
+    let mut first = Worker::of_rank(launch.clone(), 0).await.unwrap();
+    for (rank, worker) in [&mut first, &mut second].into_iter().enumerate() {
+        let form = worker.form().await;
+        assert_eq!((form.rank, form.world, form.store.as_str()), (rank as u32, 2, "here:4000"));
+    }
+    (job, launch, [first, second])
+}
+
+#[tokio::test]
+async fn two_workers_meet_at_the_store_of_rank_0_and_both_must_finish() {
+    let stage = Stage::new().await;
+    let (job, _, [first, second]) = two_workers(&stage).await;
+    second.ready().await;
+    first.train_an_epoch(0).await;
+    second.finish().await;
+    // what rank 0 has not said is not over
+    assert_eq!(stage.status(&job).await.phase(), Phase::Running);
+    first.finish().await;
+    stage.wait_for(&job, Phase::Succeeded).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_let_down_waits_for_the_culprit_to_be_named() {
+    let stage = Stage::new().await;
+    let (job, launch, [first, second]) = two_workers(&stage).await;
+    first.ready().await;
+    second.ready().await;
+    let kind = FailureKind::WorkerLost.into();
+    first.say(Message::Failed(Failed { kind, reason: "all_reduce: connection closed by peer".into() })).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(stage.status(&job).await.phase(), Phase::Running);
+    launch.exit_of(1, "was killed by signal 9 (SIGKILL)").await;
+    let status = stage.wait_for(&job, Phase::Failed).await;
+    assert!(status.reason.contains("worker-1") && status.reason.contains("SIGKILL"), "{}", status.reason);
+}
+
 #[tokio::test]
 async fn a_broken_stream_without_an_exit_fails_the_job_too() {
     let stage = Stage::new().await;

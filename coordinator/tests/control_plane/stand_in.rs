@@ -58,7 +58,11 @@ pub(crate) struct Launch {
 
 impl Launch {
     pub(crate) async fn exit(&self, how: &str) {
-        (self.exited)(Exit { worker: "worker-0".into(), pid: 7, how: how.into() }).await;
+        self.exit_of(0, how).await;
+    }
+
+    pub(crate) async fn exit_of(&self, rank: u32, how: &str) {
+        (self.exited)(Exit { worker: format!("worker-{rank}"), pid: 7 + rank, how: how.into() }).await;
     }
 }
 
@@ -202,14 +206,19 @@ impl Worker {
     }
 
     pub(crate) async fn try_of(launch: Launch) -> Result<Worker, Status> {
+        Worker::of_rank(launch, 0).await
+    }
+
+    pub(crate) async fn of_rank(launch: Launch, rank: u32) -> Result<Worker, Status> {
         let mut client = WorkersClient::connect(launch.address.clone()).await.unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let register = Register {
             job_id: launch.job.0,
-            worker: "worker-0".into(),
+            worker: format!("worker-{rank}"),
             token: launch.token,
             host: "here".into(),
-            pid: 7,
+            pid: 7 + rank,
+            store: format!("here:{}", 4000 + rank),
         };
         let first = WorkerMessage { generation: launch.generation, message: Some(Message::Register(register)) };
         messages.send(first).await.unwrap();
@@ -268,7 +277,7 @@ impl Worker {
 
     pub(crate) async fn finish(&self) {
         let finished =
-            Finished { best_epoch: 0, test: Some(eval(0, Split::Test)), peak_memory_bytes: 1 << 20, bytes_sent: 0 };
+            Finished { test: Some(eval(0, Split::Test)), peak_memory_bytes: 1 << 20, ..Finished::default() };
         self.say(Message::Finished(finished)).await;
     }
 }

@@ -232,7 +232,7 @@ impl Default for Loss {
             translation_weight: 1e-7,
             translation_precision: TranslationPrecision::Auto,
             itm_weight: 1e-7,
-            negatives: Negatives::All,
+            negatives: Negatives::Auto,
         }
     }
 }
@@ -251,14 +251,18 @@ pub enum TranslationPrecision {
     Moments,
 }
 
-/// What a contrastive anchor is held against.
+/// What the contrastive terms run over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Negatives {
-    /// Users against all users, as the official code.
+    /// As "all"; refused where the catalog is so large that one should mean it.
     #[default]
+    Auto,
+    /// Users against all users, translation and matching over all nodes, as the official code.
     All,
+    /// The batch's nodes.
     Batch,
+    /// The batch's nodes, and this many users drawn anew each step, which stand for all users.
     Sampled(u64),
 }
 
@@ -331,7 +335,6 @@ pub enum PartitionStrategy {
     #[default]
     Fennel,
     Hash,
-    Metis,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
+
+/// Every worker is connected to every other.
+const MAX_WORKERS: u32 = 1024;
 
 type Rule = Result<(), SpecError>;
 
@@ -159,10 +162,10 @@ fn loss(spec: &JobSpec) -> Rule {
         "the moment form costs d^3: use \"auto\" or \"bf16\" above 256",
     )?;
     ensure(
-        loss.negatives == Negatives::All,
+        loss.negatives != Negatives::Sampled(0),
         "loss.negatives",
-        || format!("{:?} is not available in this version", loss.negatives),
-        "leave it at \"all\", the official behaviour",
+        || "a sample of 0 users".into(),
+        "use { sampled = 4096 } or another number, \"batch\", or \"all\", the official behaviour",
     )
 }
 
@@ -196,10 +199,10 @@ fn training(spec: &JobSpec) -> Rule {
 fn cluster(spec: &JobSpec) -> Rule {
     let cluster = &spec.cluster;
     ensure(
-        cluster.workers == 1,
+        (1..=MAX_WORKERS).contains(&cluster.workers),
         "cluster.workers",
         || format!("{} workers", cluster.workers),
-        "this version trains with one worker: set cluster.workers = 1",
+        "use 1 to 1024",
     )?;
     ensure(
         (1..=cluster.workers).contains(&cluster.min_workers),
@@ -212,6 +215,12 @@ fn cluster(spec: &JobSpec) -> Rule {
         "cluster.threads_per_worker",
         || format!("{} is out of range", cluster.threads_per_worker),
         "use 0 (share the cores) to 1024",
+    )?;
+    ensure(
+        spec.partition.halo != Halo::Prepost || spec.model.kind != ModelKind::Irllrec,
+        "partition.halo",
+        || "\"prepost\" with model.kind = \"irllrec\"".into(),
+        "partial sums are exact for linear layers only, and the intent view needs raw rows: use \"auto\" or \"raw\"",
     )
 }
 

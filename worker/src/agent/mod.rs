@@ -5,6 +5,7 @@ pub mod log;
 
 use crate::WorkerArgs;
 use crate::observer::Orders;
+use crate::rendezvous::MeetingPoint;
 use crate::trainer_thread::{self, Assignment};
 use accord_proto::MAX_MESSAGE_BYTES;
 use accord_proto::job::LogLines;
@@ -37,6 +38,8 @@ pub enum AgentError {
     Refused(String),
     #[error("the connection to the coordinator broke")]
     Lost,
+    #[error("cannot open a store where the workers could meet: {0}")]
+    Store(String),
     #[error("cannot start the trainer's thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -49,10 +52,18 @@ pub async fn run(args: WorkerArgs, lines: mpsc::Receiver<String>) -> Result<(), 
     let generation = args.generation;
     let (messages, outbox) = mpsc::channel(BACKLOG);
     let uplink = Uplink { generation, messages };
-    let directives = connect(&args, &uplink, outbox).await?;
+    let meeting = open_meeting_point(&args.coordinator).await?;
+    let directives = connect(&args, &uplink, outbox, meeting.address()).await?;
     tracing::info!(job = args.job, generation, worker = args.name, "registered");
     let mut agent = Agent { uplink, directives, lines, orders: Arc::default(), stopping: false };
-    agent.serve().await
+    agent.serve(meeting).await
+}
+
+/// Blocking calls, off the agent's threads.
+async fn open_meeting_point(coordinator: &str) -> Result<MeetingPoint, AgentError> {
+    let coordinator = coordinator.to_owned();
+    let opened = tokio::task::spawn_blocking(move || MeetingPoint::open(&coordinator)).await;
+    opened.map_err(|e| AgentError::Store(e.to_string()))?.map_err(|e| AgentError::Store(e.to_string()))
 }
 
 /// Sends messages of this worker's generation.
@@ -93,6 +104,7 @@ async fn connect(
     args: &WorkerArgs,
     uplink: &Uplink,
     outbox: mpsc::Receiver<WorkerMessage>,
+    store: String,
 ) -> Result<Streaming<Directive>, AgentError> {
     let unreachable = |e: &dyn std::fmt::Display| AgentError::Unreachable(e.to_string());
     let endpoint = Endpoint::from_shared(args.coordinator.clone()).map_err(|e| unreachable(&e))?;
@@ -106,6 +118,7 @@ async fn connect(
         token: args.token.clone(),
         host: host(),
         pid: std::process::id(),
+        store,
     };
     uplink.send(Message::Register(register)).await?;
     match tokio::time::timeout(CONNECT_WITHIN, client.session(ReceiverStream::new(outbox))).await {
@@ -129,12 +142,13 @@ struct Agent {
 }
 
 impl Agent {
-    async fn serve(&mut self) -> Result<(), AgentError> {
+    async fn serve(&mut self, meeting: MeetingPoint) -> Result<(), AgentError> {
         let Some(form) = self.wait_for_form().await? else { return Ok(()) };
         let mut beat = tokio::time::interval(Duration::from_millis(form.heartbeat_ms.max(1)));
         let mut ship = tokio::time::interval(SHIP_EVERY);
         let generation = self.uplink.generation;
-        let assignment = Assignment { form, generation, uplink: self.uplink.clone(), orders: Arc::clone(&self.orders) };
+        let (uplink, orders) = (self.uplink.clone(), Arc::clone(&self.orders));
+        let assignment = Assignment { form, generation, meeting, uplink, orders };
         let mut trainer = trainer_thread::start(assignment)?;
         loop {
             tokio::select! {
