@@ -70,9 +70,14 @@ const CASES: &[Case] = &[
         says: &["line 2", "job.name", "lower-case"],
     },
     Case {
-        name: "two workers",
-        spoil: |f| edit(f, "workers = 1", "workers = 2"),
-        says: &["cluster.workers", "one worker"],
+        name: "no worker",
+        spoil: |f| edit(f, "workers = 1", "workers = 0"),
+        says: &["cluster.workers", "use 1 to 1024"],
+    },
+    Case {
+        name: "partial sums for the intent view",
+        spoil: |f| edit(f, "[checkpoint]", "[partition]\nhalo = \"prepost\"\n\n[checkpoint]"),
+        says: &["partition.halo", "linear layers only"],
     },
     Case {
         name: "text file outside",

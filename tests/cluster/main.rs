@@ -6,6 +6,7 @@ mod commands;
 mod configs;
 mod docs;
 mod resume;
+mod workers;
 
 use accord_harness::catalog;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! What the suites with real processes share: the binaries, built once, and commands with a deadline.
 
 pub mod catalog;
+pub mod compare;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Longest any command of a test may take.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// Longest a real training may take.
+const TRAINING_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -62,18 +65,31 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(child)
 }
 
+/// [`finish`] for a training of real size.
+///
+/// # Panics
+/// When it does not start, or is not over within an hour (it is killed then).
+pub fn finish_training(command: &mut Command) -> Finished {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    collect_within(child, TRAINING_DEADLINE)
+}
+
 /// Waits for a child whose output is piped.
 ///
 /// # Panics
 /// When it is not over within five minutes (it is killed then).
 pub fn collect(child: Child) -> Finished {
+    collect_within(child, DEADLINE)
+}
+
+fn collect_within(child: Child, deadline: Duration) -> Finished {
     let id = child.id();
     let waiting = std::thread::spawn(move || child.wait_with_output());
     let start = Instant::now();
     while !waiting.is_finished() {
-        if start.elapsed() > DEADLINE {
+        if start.elapsed() > deadline {
             signal("KILL", id);
-            panic!("process {id} was not over within {DEADLINE:?}");
+            panic!("process {id} was not over within {deadline:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
     }

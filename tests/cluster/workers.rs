@@ -1,0 +1,88 @@
+//! Any number of workers trains the same model: losses, metrics and embeddings of real processes over Gloo.
+
+use super::{text, workspace};
+use accord_harness::compare::Differences;
+use accord_harness::{collect, coordinator, finish, metric_lines, signal, wait_until};
+use std::path::Path;
+use std::process::Stdio;
+
+const EPOCHS: u32 = 6;
+
+/// (model, how far the loss terms of an epoch may differ, relative: the order of f32 sums)
+const MODELS: [(&str, f64); 3] = [("lightgcn", 1e-6), ("rlmrec-con", 1e-5), ("irllrec", 1e-4)];
+
+fn run(job: &Path, run_dir: &Path, workers: u32) -> Vec<String> {
+    let workers = workers.to_string();
+    let args = ["run", text(job), "--run-dir", text(run_dir), "--workers", &workers, "--threads", "1"];
+    let done = finish(&mut coordinator(&args));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    metric_lines(run_dir)
+}
+
+#[test]
+fn every_number_of_workers_trains_the_same_model() {
+    for (model, tolerance) in MODELS {
+        let (folder, job) = workspace(model, EPOCHS);
+        let alone = run(&job, &folder.path().join("1"), 1);
+        for workers in [2, 3] {
+            let several = run(&job, &folder.path().join(workers.to_string()), workers);
+            let found = Differences::between(&alone, &several);
+            println!("{model}, {workers} workers: {found:?}");
+            assert!(found.worst_loss() <= tolerance && found.metrics <= 1e-4, "{model}, {workers}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_workers_twice_are_bitwise_equal() {
+    let (folder, job) = workspace("irllrec", EPOCHS);
+    let [first, second] = ["a", "b"].map(|name| run(&job, &folder.path().join(name), 3));
+    assert_eq!(first, second);
+    let embeddings = ["a", "b"]
+        .map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());
+    assert!(embeddings[0] == embeddings[1], "the embeddings differ");
+}
+
+/// Saved by three workers, gone on with by one and by two: the same training.
+#[test]
+fn a_checkpoint_is_read_by_any_number_of_workers() {
+    let epochs = 40;
+    let (folder, job) = workspace("irllrec", epochs);
+    let undisturbed = run(&job, &folder.path().join("undisturbed"), 3);
+    let run_dir = folder.path().join("interrupted");
+    for workers in [3, 1, 2] {
+        let count = || std::fs::read_to_string(run_dir.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+        let before = count();
+        let workers = workers.to_string();
+        let mut command = coordinator(&["run", text(&job), "--run-dir", text(&run_dir), "--workers", &workers]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("metrics", || count() >= before + 3);
+        signal("INT", child.id());
+        let done = collect(child);
+        assert_eq!(done.code, Some(130), "{}", done.stderr);
+    }
+    let found = Differences::between(&undisturbed, &run(&job, &run_dir, 3));
+    assert!(found.worst_loss() <= 1e-3 && found.metrics <= 1e-3, "{found:?}");
+}
+
+#[test]
+fn a_killed_worker_is_named_and_the_others_end() {
+    let (folder, job) = workspace("irllrec", 5000);
+    let run_dir = folder.path().join("run");
+    let mut command = coordinator(&["run", text(&job), "--run-dir", text(&run_dir), "--workers", "3"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let metrics = run_dir.join("metrics.jsonl");
+    wait_until("metrics", || std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 2));
+    let workers = super::resume::children_of(child.id());
+    assert_eq!(workers.len(), 3);
+    let named = |id: &u32| {
+        let arguments = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        arguments.split('\0').any(|argument| argument == "worker-1")
+    };
+    let victim = *workers.iter().find(|id| named(id)).unwrap();
+    signal("KILL", victim);
+    let done = collect(child);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("worker-1") && done.stderr.contains("signal 9"), "{}", done.stderr);
+    wait_until("the others to end", || workers.iter().all(|id| !Path::new(&format!("/proc/{id}")).exists()));
+}
