@@ -38,8 +38,8 @@ fn the_same_workers_twice_are_bitwise_equal() {
     let (folder, job) = workspace("irllrec", EPOCHS);
     let [first, second] = ["a", "b"].map(|name| run(&job, &folder.path().join(name), 3));
     assert_eq!(first, second);
-    let embeddings = ["a", "b"]
-        .map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());
+    let embeddings =
+        ["a", "b"].map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());
     assert!(embeddings[0] == embeddings[1], "the embeddings differ");
 }
 

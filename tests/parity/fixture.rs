@@ -129,6 +129,13 @@ impl Fixture {
             ..default
         };
         let layers = self.hyper["layer_num"].as_u64().unwrap() as usize;
-        ModelConfig { kind: self.model, layers, loss, teacher_momentum: 0.999, teacher_sync_steps: 1, precision: Precision::Full }
+        ModelConfig {
+            kind: self.model,
+            layers,
+            loss,
+            teacher_momentum: 0.999,
+            teacher_sync_steps: 1,
+            precision: Precision::Full,
+        }
     }
 }

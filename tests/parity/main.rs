@@ -22,7 +22,7 @@ use accord_engine::propagate;
 use accord_engine::report::Losses;
 use accord_engine::scope::Draw;
 use accord_engine::step::StepGrads;
-use accord_engine::world::World;
+use accord_engine::world::{HaloOptions, World};
 use accord_spec::{ModelKind, Negatives};
 use fixture::Fixture;
 use judge::Judge;
@@ -48,7 +48,12 @@ fn subjects() -> Vec<Subject> {
     for level in Level::all() {
         for threads in [1, 3] {
             let make = move |graph| Box::new(CpuKernels::new(graph, level, threads).unwrap()) as Box<dyn Kernels>;
-            all.push(Subject { name: format!("cpu {level:?} x{threads}"), kind: Kind::Float, device: Device::Cpu, make: Box::new(make) });
+            all.push(Subject {
+                name: format!("cpu {level:?} x{threads}"),
+                kind: Kind::Float,
+                device: Device::Cpu,
+                make: Box::new(make),
+            });
         }
     }
     if accord_engine::device::cuda_available() {
@@ -210,8 +215,20 @@ fn partition(fixture: &Fixture, size: usize, spread: &str) -> Partition {
     let owner = |node: usize| match spread {
         "by hash" => node * 7 % 11 % size,
         // no rank has both sides; with three and more, some have nothing
-        "users and items apart" => if node < fixture.users { 0 } else { size - 1 },
-        _ => if node == 3 { 0 } else { 1 },
+        "users and items apart" => {
+            if node < fixture.users {
+                0
+            } else {
+                size - 1
+            }
+        }
+        _ => {
+            if node == 3 {
+                0
+            } else {
+                1
+            }
+        }
     };
     Partition::from_owner(size, (0..fixture.users + fixture.items).map(|node| owner(node) as u16).collect()).unwrap()
 }
@@ -228,7 +245,7 @@ fn replay_on(tag: &str, subject: &Subject, collective: Box<dyn Collective>, spre
     let fixture = Fixture::load(tag, subject.kind);
     let (rank, size) = (collective.rank(), collective.size());
     let partition = partition(&fixture, size, spread);
-    let world = World::new(collective, &fixture.train(), partition, scheme, subject.device);
+    let world = World::new(collective, &fixture.train(), partition, scheme, HaloOptions::default(), subject.device);
     replay_rank(tag, subject, &world, &format!("rank {rank} of {size}, {spread}, {scheme:?}"))
 }
 

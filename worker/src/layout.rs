@@ -4,8 +4,8 @@
 use accord_collective::{Collective, CollectiveError};
 use accord_data::Dataset;
 use accord_data::partition::{Choice, Partition, PartitionError};
-use accord_engine::world::World;
-use accord_spec::JobSpec;
+use accord_engine::world::{HaloOptions, World};
+use accord_spec::{HaloPrecision, JobSpec};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -30,7 +30,9 @@ pub fn world(
     let scheme = Choice::of(spec).scheme;
     let nodes = partition.owner().iter().filter(|&&owner| owner as usize == collective.rank()).count();
     tracing::info!(nodes, partition = partition.digest(), ?scheme, "own nodes");
-    Ok(World::new(collective, &dataset.train, partition, scheme, device))
+    let options =
+        HaloOptions { bf16: spec.partition.halo_precision == HaloPrecision::Bf16, stale: spec.partition.halo_stale };
+    Ok(World::new(collective, &dataset.train, partition, scheme, options, device))
 }
 
 fn shared_partition(

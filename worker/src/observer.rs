@@ -7,8 +7,8 @@ use accord_data::checkpoint::Snapshot;
 use accord_engine::report::{Directive, EpochReport, EvalReport, EvalSplit, Losses, Observer, StepReport};
 use accord_proto::job as wire;
 use accord_proto::worker::{SnapshotTaken, worker_message::Message};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const TOLD_TO_END: &str = "the coordinator told this worker to end";

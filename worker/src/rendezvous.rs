@@ -50,8 +50,7 @@ impl MeetingPoint {
         if size == 1 {
             return Ok(Box::new(Alone));
         }
-        let options =
-            Options { rank, size, host: self.host.to_string(), generation, deadline: OPERATION_WITHIN };
+        let options = Options { rank, size, host: self.host.to_string(), generation, deadline: OPERATION_WITHIN };
         let connected;
         let store = if rank == 0 {
             &self.store

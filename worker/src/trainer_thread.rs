@@ -2,11 +2,11 @@
 //! once: libtorch's errors (out of memory on a device) arrive that way.
 
 use crate::agent::Uplink;
+use crate::export::ExportError;
 use crate::observer::{Orders, Reporter, wire_eval};
 use crate::rendezvous::MeetingPoint;
-use crate::export::ExportError;
-use crate::{export, layout};
 use crate::snapshots::SnapshotWriter;
+use crate::{export, layout};
 use accord_collective::CollectiveError;
 use accord_data::Dataset;
 use accord_data::checkpoint::CheckpointStore;

@@ -164,6 +164,7 @@ fn inspect(args: InspectArgs) -> anyhow::Result<()> {
     };
     let data = Data {
         path: ".".into(),
+        synthetic: None,
         format,
         text: None,
         min_rating: args.min_rating,

@@ -276,8 +276,7 @@ impl Worker {
     }
 
     pub(crate) async fn finish(&self) {
-        let finished =
-            Finished { test: Some(eval(0, Split::Test)), peak_memory_bytes: 1 << 20, ..Finished::default() };
+        let finished = Finished { test: Some(eval(0, Split::Test)), peak_memory_bytes: 1 << 20, ..Finished::default() };
         self.say(Message::Finished(finished)).await;
     }
 }

@@ -116,6 +116,7 @@ fn unpack(folder: &Path) -> Result<(), TextError> {
 fn atomic_files() -> Data {
     Data {
         path: ".".into(),
+        synthetic: None,
         format: Format::Recbole,
         text: None,
         min_rating: Some(LIKED),

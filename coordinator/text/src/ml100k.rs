@@ -163,6 +163,7 @@ mod tests {
     fn dataset(folder: &Path) -> Dataset {
         let data = Data {
             path: ".".into(),
+            synthetic: None,
             format: Format::Recbole,
             text: None,
             min_rating: Some(4.0),

@@ -45,8 +45,12 @@ fn default_seed() -> u64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Folder of the dataset; relative to the folder of the job file.
+    /// Folder of the dataset; relative to the folder of the job file. Not read for a made-up catalog.
+    #[serde(default)]
     pub path: String,
+    /// A made-up catalog instead of files: for trying sizes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
     #[serde(default)]
     pub format: Format,
     /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by these default names when the key is absent.
@@ -65,6 +69,17 @@ pub struct Data {
 
 fn default_split_ratio() -> [f64; 3] {
     [0.6, 0.2, 0.2]
+}
+
+/// Size of a made-up catalog with power-law degrees and communities; interactions are those of all three parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    pub users: usize,
+    pub items: usize,
+    pub interactions: usize,
+    #[serde(default)]
+    pub seed: u64,
 }
 
 /// How interactions lie on disk.
@@ -327,6 +342,19 @@ pub enum Device {
 pub struct Partition {
     pub strategy: PartitionStrategy,
     pub halo: Halo,
+    /// Off by default, for scale: the model then depends on the number of workers.
+    pub halo_precision: HaloPrecision,
+    /// Off by default, for scale: a step uses the remote rows of the step before and does not wait for its own.
+    pub halo_stale: bool,
+}
+
+/// Arithmetic in which remote rows travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HaloPrecision {
+    #[default]
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,8 +12,9 @@ mod parse;
 mod validate;
 
 pub use job::{
-    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, Job, JobSpec, Kubernetes, Loss, Model, ModelKind, Negatives,
-    Optim, Partition, PartitionStrategy, Recovery, Split, TeacherInit, TextFiles, TranslationPrecision,
+    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Kubernetes, Loss, Model,
+    ModelKind, Negatives, Optim, Partition, PartitionStrategy, Recovery, Split, Synthetic, TeacherInit, TextFiles,
+    TranslationPrecision,
 };
 pub use parse::{Override, SpecError, parse};
 

@@ -38,7 +38,18 @@ fn job(spec: &JobSpec) -> Rule {
 
 fn data(spec: &JobSpec) -> Rule {
     let data = &spec.data;
-    ensure(!data.path.is_empty(), "data.path", || "is empty".into(), "name the folder of the dataset")?;
+    ensure(
+        !data.path.is_empty() || data.synthetic.is_some(),
+        "data.path",
+        || "is missing".into(),
+        "name the folder of the dataset",
+    )?;
+    ensure(
+        data.synthetic.is_none() || spec.model.kind == ModelKind::Lightgcn,
+        "data.synthetic",
+        || format!("a made-up catalog with model.kind = \"{}\"", spec.model.kind.name()),
+        "it has no texts: train lightgcn on it",
+    )?;
     ensure(
         !data.path.contains("://"),
         "data.path",

@@ -67,7 +67,12 @@ fn run(rank: usize, size: usize, port: u16, what: &str) {
     let mebibytes = 16;
     let seconds = exchange(c, mebibytes << 20, 40);
     let sent = (mebibytes << 20) as f64 * (size - 1) as f64 / size as f64;
-    say(format!("all_to_all of {mebibytes} MiB {:.1} ms, {:.2} GB/s sent by each rank", seconds * 1e3, sent / seconds / 1e9));
+    say(format!(
+        "all_to_all of {mebibytes} MiB {:.1} ms, {:.2} GB/s sent by each rank",
+        seconds * 1e3,
+        sent / seconds / 1e9
+    ));
+    say(format!("beside 10 ms of work {:.1} ms", overlapped(c, mebibytes << 20, 40) * 1e3));
     let large = Tensor::zeros([4 << 20], (Kind::Float, Device::Cpu));
     let sum = || c.all_reduce(&large, Reduce::Sum).unwrap().wait().unwrap();
     say(format!("all_reduce of 16 MiB {:.1} ms", median(c, 20, sum) * 1e3));
@@ -75,9 +80,25 @@ fn run(rank: usize, size: usize, port: u16, what: &str) {
 
 /// Seconds of an even all_to_all of `bytes` of each rank.
 fn exchange(c: &dyn Collective, bytes: i64, times: usize) -> f64 {
-    let (x, out) = (Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)), Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)));
+    let (x, out) =
+        (Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)), Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)));
     let each = vec![bytes / c.size() as i64; c.size()];
     median(c, times, || c.all_to_all(&out, &each, &x, &each).unwrap().wait().unwrap())
+}
+
+/// Seconds of an all_to_all with 10 ms of computing between its start and the wait for it.
+fn overlapped(c: &dyn Collective, bytes: i64, times: usize) -> f64 {
+    let (x, out) =
+        (Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)), Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu)));
+    let each = vec![bytes / c.size() as i64; c.size()];
+    median(c, times, || {
+        let work = c.all_to_all(&out, &each, &x, &each).unwrap();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(10) {
+            std::hint::spin_loop();
+        }
+        work.wait().unwrap();
+    })
 }
 
 /// Of all ranks in step.

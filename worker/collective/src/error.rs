@@ -6,9 +6,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CollectiveError {
     /// The deadline passed. The other workers may be stuck, unreachable or in another operation.
-    #[error(
-        "{operation} did not finish within {seconds} s: a worker is stuck, cut off or in another operation"
-    )]
+    #[error("{operation} did not finish within {seconds} s: a worker is stuck, cut off or in another operation")]
     Timeout { operation: &'static str, seconds: f64 },
     /// Another worker closed its connection: it died, or failed first and has the cause.
     #[error("{operation} failed: {reason}")]

@@ -25,7 +25,9 @@ impl Options {
             return Err(CollectiveError::library(format!("there is no rank {rank} of {size}")));
         }
         if deadline.as_millis() == 0 || *deadline > YEAR {
-            return Err(CollectiveError::library(format!("a deadline of {deadline:?} is not within a millisecond and a year")));
+            return Err(CollectiveError::library(format!(
+                "a deadline of {deadline:?} is not within a millisecond and a year"
+            )));
         }
         Ok(())
     }
@@ -45,15 +47,17 @@ pub(crate) const OPERATION: &str = "connect";
 const GRACE: Duration = Duration::from_millis(250);
 
 /// The result of `connect`, which runs on a thread of its own: c10d bounds every step of forming by the deadline, but
-/// not their sum, and NCCL's not at all. One that is late is left behind, and what it makes is dropped.
+/// not their sum, and NCCL's not at all. One that is late is left behind, and what it makes is dropped. The threads that
+/// the libraries start there inherit the name `thread`.
 pub(crate) fn within<T: Send + 'static>(
+    thread: &str,
     deadline: Duration,
     connect: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, CollectiveError> {
     let (done, result) = mpsc::channel();
     let started = Instant::now();
-    let thread = std::thread::Builder::new().name("forming".into());
-    thread
+    std::thread::Builder::new()
+        .name(thread.to_owned())
         // nobody listens when it is late
         .spawn(move || drop(done.send(connect())))
         .map_err(|e| CollectiveError::library(format!("cannot start a thread: {e}")))?;

@@ -56,7 +56,13 @@ impl Check {
     }
 
     /// `out` has `received` rows of each rank and `x` `sent` rows for each.
-    pub(crate) fn counts(self, out: &Tensor, received: &[i64], x: &Tensor, sent: &[i64]) -> Result<(), CollectiveError> {
+    pub(crate) fn counts(
+        self,
+        out: &Tensor,
+        received: &[i64],
+        x: &Tensor,
+        sent: &[i64],
+    ) -> Result<(), CollectiveError> {
         self.alike(out, x)?;
         for (name, counts, tensor) in [("received", received, out), ("sent", sent, x)] {
             if counts.len() != self.size {
@@ -67,7 +73,10 @@ impl Check {
             }
             let rows: i64 = counts.iter().sum();
             if rows != tensor.size()[0] {
-                return self.fail(format!("{name} counts {counts:?} add up to {rows} rows, the tensor is {:?}", tensor.size()));
+                return self.fail(format!(
+                    "{name} counts {counts:?} add up to {rows} rows, the tensor is {:?}",
+                    tensor.size()
+                ));
             }
         }
         let (to, from) = (sent[self.rank], received[self.rank]);

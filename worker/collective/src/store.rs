@@ -21,14 +21,15 @@ impl Store {
     /// When the address is not one of this machine, or libtorch is not the version this was built for.
     pub fn serve(bind_host: &str, deadline: Duration) -> Result<(Store, u16), CollectiveError> {
         ffi::check_version()?;
-        let bind = |e| CollectiveError::library(format!("cannot serve on {bind_host}: {e}; give an address of this machine"));
+        let bind =
+            |e| CollectiveError::library(format!("cannot serve on {bind_host}: {e}; give an address of this machine"));
         // our own socket, because the store's listens on every address
         let listener = TcpListener::bind((bind_host, 0)).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let host = reachable(address.ip());
         let port = address.port();
         let own = host.clone();
-        let server = form::within(deadline, move || ffi::Store::serve(listener, &own, port, deadline))?;
+        let server = form::within("store", deadline, move || ffi::Store::serve(listener, &own, port, deadline))?;
         Ok((Store { host, port, _server: Some(server) }, port))
     }
 
@@ -39,7 +40,7 @@ impl Store {
     pub fn connect(host: &str, port: u16, deadline: Duration) -> Result<Store, CollectiveError> {
         ffi::check_version()?;
         let owned = host.to_owned();
-        let reached = form::within(deadline, move || ffi::Store::connect(&owned, port, deadline));
+        let reached = form::within("store", deadline, move || ffi::Store::connect(&owned, port, deadline));
         reached.map_err(|e| CollectiveError::Peer {
             operation: form::OPERATION,
             reason: format!("no store answers at {host}:{port}: {e}; is the worker that serves it running?"),

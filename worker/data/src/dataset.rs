@@ -2,6 +2,7 @@
 
 use crate::error::DataError;
 use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
+use crate::synthetic::Synthetic;
 use crate::{Embeddings, Interactions, TextTables, readers};
 use accord_spec::Data;
 use std::path::Path;
@@ -35,27 +36,15 @@ impl Dataset {
     /// A file that is missing, malformed or out of range (with its place), or data that cannot be trained on: no
     /// interaction in a part, or a user who has every item in training and so has no negative.
     pub fn load(data: &Data, root: &Path, seed: u64, needs_text: bool) -> Result<Dataset, DataError> {
-        let folder = root.join(&data.path);
         let mut repairs = Repairs::default();
-        let content = readers::read(data, &folder, seed, &mut repairs)?;
-        let (users, items) = (content.catalog.user_ids.len(), content.catalog.item_ids.len());
-        let mut part = |pairs: &[(u32, u32)], name: &str| -> Result<Interactions, DataError> {
-            let (part, duplicates) = Interactions::from_pairs(users, items, pairs)?;
-            repairs.add(format!("duplicate {name} interactions dropped"), duplicates);
-            Ok(part)
+        let (catalog, [train, validation, test]) = match &data.synthetic {
+            Some(size) => made_up(size)?,
+            None => from_files(data, &root.join(&data.path), seed, &mut repairs)?,
         };
-        let train = part(&content.train, "training")?;
-        let validation = part(&content.validation, "validation")?;
-        let test = part(&content.test, "test")?;
-        let (test, dropped) = test.without(&train);
-        repairs.add("test interactions dropped that are also in training", dropped);
-        let (validation, dropped) = validation.without(&train);
-        repairs.add("validation interactions dropped that are also in training", dropped);
-        let (validation, dropped) = validation.without(&test);
-        repairs.add("validation interactions dropped that are also in test", dropped);
-        trainable(&train, &validation, &test, &content.catalog.user_ids)?;
+        let (users, items) = (train.users(), train.items());
+        trainable(&train, &validation, &test, &catalog.user_ids)?;
         count_untrained(&train, &mut repairs);
-        let readers::Catalog { user_ids, item_ids, item_titles } = content.catalog;
+        let readers::Catalog { user_ids, item_ids, item_titles } = catalog;
         let mut dataset = Dataset {
             manifest: DatasetManifest {
                 users: users as u64,
@@ -143,6 +132,35 @@ impl Dataset {
     pub fn items(&self) -> usize {
         self.train.items()
     }
+}
+
+type Parts = (readers::Catalog, [Interactions; 3]);
+
+fn from_files(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs) -> Result<Parts, DataError> {
+    let content = readers::read(data, folder, seed, repairs)?;
+    let (users, items) = (content.catalog.user_ids.len(), content.catalog.item_ids.len());
+    let mut part = |pairs: &[(u32, u32)], name: &str| -> Result<Interactions, DataError> {
+        let (part, duplicates) = Interactions::from_pairs(users, items, pairs)?;
+        repairs.add(format!("duplicate {name} interactions dropped"), duplicates);
+        Ok(part)
+    };
+    let train = part(&content.train, "training")?;
+    let validation = part(&content.validation, "validation")?;
+    let test = part(&content.test, "test")?;
+    let (test, dropped) = test.without(&train);
+    repairs.add("test interactions dropped that are also in training", dropped);
+    let (validation, dropped) = validation.without(&train);
+    repairs.add("validation interactions dropped that are also in training", dropped);
+    let (validation, dropped) = validation.without(&test);
+    repairs.add("validation interactions dropped that are also in test", dropped);
+    Ok((content.catalog, [train, validation, test]))
+}
+
+fn made_up(size: &accord_spec::Synthetic) -> Result<Parts, DataError> {
+    let parts = Synthetic::new(size.users, size.items, size.interactions, size.seed)?.parts()?;
+    let ids = |count: usize| (0..count).map(|id| id.to_string()).collect();
+    let catalog = readers::Catalog { user_ids: ids(size.users), item_ids: ids(size.items), item_titles: None };
+    Ok((catalog, parts))
 }
 
 fn trainable(

@@ -1,6 +1,7 @@
 //! Made-up catalogs of any size with the traits that matter for cost: heavy-tailed user degrees, popular items, and
 //! communities that a partition can find. Each user's row is a pure function of (seed, user), so any range of users can
 //! be made alone. Square roots are the only inexact functions used: every machine makes the same catalog, bit for bit.
+#![deny(clippy::disallowed_methods)]
 
 use crate::random::{Philox, Stream, below, mix, unit, unit_wide};
 use crate::{DataError, Interactions};

@@ -80,14 +80,19 @@ impl BatchRows {
             }
         };
         let own_pairs: Vec<usize> = (0..batch.users.len()).filter(|&b| is_own(place(sides[0][b]))).collect();
-        let pairs =
-            sides.each_ref().map(|side| ids(&own_pairs.iter().map(|&b| place(side[b])).collect::<Vec<_>>()));
+        let pairs = sides.each_ref().map(|side| ids(&own_pairs.iter().map(|&b| place(side[b])).collect::<Vec<_>>()));
 
         let own: Vec<i64> = (0..heads.len() as i64).filter(|&place| is_own(place)).collect();
         let rows: Vec<i64> = own.iter().map(|&place| world.row(heads[place as usize]) as i64).collect();
         let own_users = own.iter().filter(|&&place| (heads[place as usize] as usize) < world.users).count();
         let mut heads_of = vec![0i64; world.size()];
-        let index: Vec<i64> = owners.iter().map(|&owner| { heads_of[owner] += 1; heads_of[owner] - 1 }).collect();
+        let index: Vec<i64> = owners
+            .iter()
+            .map(|&owner| {
+                heads_of[owner] += 1;
+                heads_of[owner] - 1
+            })
+            .collect();
         let most = heads_of.iter().copied().max().unwrap_or(0);
         let gathered: Vec<i64> = owners.iter().zip(&index).map(|(&owner, i)| owner as i64 * most + i).collect();
         let mut by_rank: Vec<i64> = (0..heads.len() as i64).collect();

@@ -6,7 +6,7 @@ use crate::graph::Part;
 use crate::kernels::{Adjacency, Kernels};
 use accord_collective::{Collective, Work};
 use accord_data::partition::{Rows, Shard};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use tch::{Device, Kind, Tensor};
 
 /// What is sent and received in one exchange.
@@ -25,23 +25,64 @@ pub(crate) struct Halo {
     partial_rows: Tensor,
     /// Sent so far
     pub(crate) bytes: Cell<u64>,
+    options: HaloOptions,
+    /// With stale halos: which exchange of the step comes next, none outside of steps; and each one's last.
+    next: Cell<Option<usize>>,
+    last: RefCell<Vec<Option<Transfer>>>,
 }
 
-/// An exchange under way: the slots must not be read before [`InFlight::wait`].
-pub(crate) struct InFlight {
-    work: Work,
+/// What may be given up for fewer bytes or less waiting; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HaloOptions {
+    /// Rows travel as bf16.
+    pub bf16: bool,
+    /// A training step uses the rows that the step before received, and waits for its own only in the next one.
+    pub stale: bool,
+}
+
+/// Rows on their way.
+struct Transfer {
+    /// None once it is waited for
+    work: Option<Work>,
+    /// [slots, d] as they travel
+    arriving: Tensor,
     /// Read by the collective until the wait is over.
     _buffer: Tensor,
 }
 
+impl Transfer {
+    fn wait(&mut self) -> Result<(), EngineError> {
+        if let Some(work) = self.work.take() {
+            work.wait()?;
+        }
+        Ok(())
+    }
+}
+
+/// An exchange under way: the slots must not be read before [`InFlight::wait`].
+pub(crate) struct InFlight {
+    transfer: Option<Transfer>,
+    slots: Tensor,
+}
+
 impl InFlight {
     pub(crate) fn wait(self) -> Result<(), EngineError> {
-        Ok(self.work.wait()?)
+        let Some(mut transfer) = self.transfer else { return Ok(()) };
+        transfer.wait()?;
+        fill(self.slots, &transfer.arriving);
+        Ok(())
+    }
+}
+
+/// Nothing to do where the rows arrive in the slots themselves.
+fn fill(mut slots: Tensor, arrived: &Tensor) {
+    if slots.data_ptr() != arrived.data_ptr() {
+        slots.copy_(arrived);
     }
 }
 
 impl Halo {
-    pub(crate) fn new(shard: &Shard, device: Device) -> Halo {
+    pub(crate) fn new(shard: &Shard, options: HaloOptions, device: Device) -> Halo {
         let ids = |ids: Vec<i64>| Tensor::from_slice(&ids).to(device);
         let rows = shard.nodes.len();
         let partial: Vec<usize> = (0..shard.slots.node.len()).filter(|&slot| shard.slots.partial[slot]).collect();
@@ -57,6 +98,9 @@ impl Halo {
             partial_rows: ids(partial.iter().map(row_of).collect()),
             partial_columns: ids(partial.iter().map(|slot| (rows + slot) as i64).collect()),
             bytes: Cell::new(0),
+            options,
+            next: Cell::new(None),
+            last: RefCell::default(),
         }
     }
 
@@ -78,10 +122,54 @@ impl Halo {
             buffer = self.interleave(&buffer, &partial);
         }
         let sent: Vec<i64> = self.sent.iter().map(|r| (r.raw + r.partial) as i64).collect();
-        self.bytes.set(self.bytes.get() + (buffer.numel() * buffer.kind().elt_size_in_bytes()) as u64);
         let slots = x.narrow(0, self.rows, self.slots);
-        let work = collective.all_to_all(&slots, &self.received, &buffer, &sent)?;
-        Ok(InFlight { work, _buffer: buffer })
+        let stale = self.next.get().filter(|_| self.options.stale);
+        let mut transfer = self.send(collective, buffer, &slots, stale.is_some(), &sent)?;
+        let Some(place) = stale else { return Ok(InFlight { transfer: Some(transfer), slots }) };
+        self.next.set(Some(place + 1));
+        let mut last = self.last.borrow_mut();
+        if last.len() <= place {
+            last.resize_with(place + 1, || None);
+        }
+        match &mut last[place] {
+            Some(before) => {
+                before.wait()?;
+                fill(slots.shallow_clone(), &before.arriving);
+            }
+            // the first step has nothing older than its own
+            None => {
+                transfer.wait()?;
+                fill(slots.shallow_clone(), &transfer.arriving);
+            }
+        }
+        last[place] = Some(transfer);
+        Ok(InFlight { transfer: None, slots })
+    }
+
+    /// `apart`: the rows may not arrive in the slots themselves.
+    fn send(
+        &self,
+        collective: &dyn Collective,
+        buffer: Tensor,
+        slots: &Tensor,
+        apart: bool,
+        sent: &[i64],
+    ) -> Result<Transfer, EngineError> {
+        let kind = if self.options.bf16 { Kind::BFloat16 } else { slots.kind() };
+        let buffer = if kind == buffer.kind() { buffer } else { buffer.to_kind(kind) };
+        let arriving = if apart || kind != slots.kind() {
+            Tensor::empty(slots.size(), (kind, slots.device()))
+        } else {
+            slots.shallow_clone()
+        };
+        self.bytes.set(self.bytes.get() + (buffer.numel() * kind.elt_size_in_bytes()) as u64);
+        let work = collective.all_to_all(&arriving, &self.received, &buffer, sent)?;
+        Ok(Transfer { work: Some(work), arriving, _buffer: buffer })
+    }
+
+    /// Between `true` and `false` lies a training step: only there may halos be stale.
+    pub(crate) fn in_step(&self, inside: bool) {
+        self.next.set(inside.then_some(0));
     }
 
     /// Raw rows and partial sums of each peer side by side.

@@ -12,7 +12,10 @@ pub enum Negatives {
     Batch,
     /// Users drawn with replacement, as many as asked: `places` [s] of this rank's among its rows in scope, `count` [s] how
     /// many users of the catalog each stands for.
-    Sampled { places: Tensor, count: Tensor },
+    Sampled {
+        places: Tensor,
+        count: Tensor,
+    },
 }
 
 /// This rank's rows in scope.

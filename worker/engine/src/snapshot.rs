@@ -26,13 +26,7 @@ fn dense(name: String, x: &Tensor) -> DenseArray {
 
 /// This rank's part: the rows of its `nodes`, and on rank 0 (`dense_too`) what every rank has a copy of.
 /// `best`: embeddings of the best validation epoch so far.
-pub fn save(
-    state: &ModelState,
-    best: Option<&Tensor>,
-    nodes: &[u32],
-    dense_too: bool,
-    progress: Progress,
-) -> Snapshot {
+pub fn save(state: &ModelState, best: Option<&Tensor>, nodes: &[u32], dense_too: bool, progress: Progress) -> Snapshot {
     let tables = [&state.weights, &state.moments[0], &state.moments[1]];
     let mut snapshot = Snapshot { rows: Vec::new(), dense: Vec::new(), progress };
     for (weights, (embeds, suffix)) in tables.iter().zip(EMBEDS.iter().zip(["", ".adam1", ".adam2"])) {
@@ -99,7 +93,9 @@ fn load_rows(table: &RowTable, nodes: &[u32], x: &mut Tensor) -> Result<(), Engi
     }
     if missing > 0 {
         let wanted = nodes.len();
-        return Err(EngineError::Snapshot(format!("table `{name}` lacks {missing} of the {wanted} rows the job wants")));
+        return Err(EngineError::Snapshot(format!(
+            "table `{name}` lacks {missing} of the {wanted} rows the job wants"
+        )));
     }
     x.copy_(&Tensor::from_slice(&values).view([-1, width as i64]));
     Ok(())

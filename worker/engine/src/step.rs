@@ -69,14 +69,18 @@ impl ModelState {
         let reg = clock.time("regulariser", || self.regulariser(world, kernels, reg_weight));
         let weights = &self.weights;
         let graph = lightgcn::forward(input, &weights.embeds, clock)?;
-        let profiles = input.texts.zip(weights.profile.as_ref()).map(|(texts, tower)| Profiles::forward(input, texts, tower, clock));
+        let profiles = input
+            .texts
+            .zip(weights.profile.as_ref())
+            .map(|(texts, tower)| Profiles::forward(input, texts, tower, clock));
         let intents = input.texts.and_then(|texts| {
             Intents::forward(input, texts, weights.intent.as_ref(), weights.intents.as_ref(), &graph, clock)
         });
 
         let heads = clock.time("batch rows", || gather_heads(input, &graph.x, profiles.as_ref(), intents.as_ref()))?;
         let mut d_heads = heads.zeros_like();
-        let mut terms = Terms { bpr: clock.time("bpr", || bpr(kernels, batch, &heads.x, &mut d_heads.x)), ..Terms::default() };
+        let mut terms =
+            Terms { bpr: clock.time("bpr", || bpr(kernels, batch, &heads.x, &mut d_heads.x)), ..Terms::default() };
         let mut d_x = graph.x.zeros_like();
         let mut d_profiles = None;
         if let Some(profiles) = &profiles {

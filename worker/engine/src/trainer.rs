@@ -5,8 +5,8 @@ use crate::batch::BatchRows;
 use crate::device;
 use crate::error::EngineError;
 use crate::eval;
-use crate::guard;
 use crate::graph::Dropout;
+use crate::guard;
 use crate::init;
 use crate::kernels::{Adjacency, Kernels, Precision};
 use crate::model::{Clock, ModelConfig, StepInput, Texts};
@@ -85,7 +85,20 @@ impl Trainer {
         };
         let progress = Progress::default();
         let (spec, best) = (spec.clone(), None);
-        Ok(Trainer { spec, dataset, config, device, world, kernels, texts, state, best, progress, notices, sent: Sent::default() })
+        Ok(Trainer {
+            spec,
+            dataset,
+            config,
+            device,
+            world,
+            kernels,
+            texts,
+            state,
+            best,
+            progress,
+            notices,
+            sent: Sent::default(),
+        })
     }
 
     pub fn world(&self) -> &World {
@@ -199,7 +212,9 @@ impl Trainer {
             dropout: Dropout::new(seed, step, self.spec.model.edge_keep),
             noise,
         };
+        self.world.in_step(true);
         let StepGrads { losses, weights: grads } = self.state.losses(&input, clock)?;
+        self.world.in_step(false);
         let losses = whole(&losses, step + 1, self.progress.epoch)?;
         clock.time("adam", || {
             self.state.update(self.kernels.as_ref(), &grads, self.spec.optim.lr, self.spec.loss.reg_weight);

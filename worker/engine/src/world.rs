@@ -3,6 +3,7 @@
 
 use crate::batch::BatchRows;
 use crate::error::EngineError;
+pub use crate::exchange::HaloOptions;
 use crate::exchange::{Boundary, Halo, Subset};
 use crate::graph::{Graph, Part};
 use crate::kernels::{Adjacency, Kernels};
@@ -51,6 +52,7 @@ impl World {
         train: &Interactions,
         partition: Partition,
         scheme: Scheme,
+        options: HaloOptions,
         device: Device,
     ) -> World {
         if collective.size() == 1 {
@@ -58,7 +60,7 @@ impl World {
         }
         let users = train.users();
         let shard = Shard::new(train, &partition, collective.rank(), scheme);
-        let halo = Halo::new(&shard, device);
+        let halo = Halo::new(&shard, options, device);
         let boundary = Boundary::new(&shard);
         let count = |nodes: &[u16]| {
             let mut counts = vec![0; partition.parts()];
@@ -85,6 +87,13 @@ impl World {
 
     pub fn traffic(&self) -> Traffic {
         self.collective.traffic()
+    }
+
+    /// Between `true` and `false` lies a training step.
+    pub fn in_step(&self, inside: bool) {
+        if let Some(Shared { halo, .. }) = &self.shared {
+            halo.in_step(inside);
+        }
     }
 
     /// Bytes that the halo exchanges of propagation sent so far.
@@ -184,7 +193,12 @@ impl World {
 
     /// Fills the slots of those remote nodes that are heads of the batch: `own` [n, w] -> ([n + h, w] with zeros in all
     /// other slots, the columns that are heads).
-    pub fn head_slots(&self, kernels: &dyn Kernels, batch: &BatchRows, own: &Tensor) -> Result<(Tensor, Tensor), EngineError> {
+    pub fn head_slots(
+        &self,
+        kernels: &dyn Kernels,
+        batch: &BatchRows,
+        own: &Tensor,
+    ) -> Result<(Tensor, Tensor), EngineError> {
         let Some(Shared { boundary, .. }) = &self.shared else {
             return Ok((own.shallow_clone(), batch.own.rows.shallow_clone()));
         };

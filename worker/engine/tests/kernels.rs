@@ -8,8 +8,8 @@ use accord_engine::graph::{Dropout, Graph, Part};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
 use accord_engine::kernels::{
-    AdamStep, Adjacency, Candidates, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm, Pairs, Precision,
-    RowFactor,
+    AdamStep, Adjacency, Candidates, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm, Pairs,
+    Precision, RowFactor,
 };
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::weights::Tower as TextTower;
@@ -149,7 +149,8 @@ fn the_parts_of_a_sharded_product_make_the_whole() {
                 let sent: Vec<(Tensor, Tensor)> = (0..parts)
                     .map(|rank| {
                         let (kernels, shard) = (&sets[rank][subject].1, &shards[rank]);
-                        let mut partial = Tensor::empty([shard.outgoing.node.len() as i64, d], (Kind::Float, Device::Cpu));
+                        let mut partial =
+                            Tensor::empty([shard.outgoing.node.len() as i64, d], (Kind::Float, Device::Cpu));
                         let adjacency = kernels.adjacency(dropout);
                         kernels.product(&adjacency, Part::Outgoing, &own[rank], None, &mut partial, None);
                         (own[rank].index_select(0, &ids(&shard.send_rows)), partial)
@@ -172,7 +173,9 @@ fn the_parts_of_a_sharded_product_make_the_whole() {
                     let mut out = own[rank].empty_like();
                     kernels.product(&adjacency, Part::Own, &filled, None, &mut out, None);
                     kernels.product(&adjacency, Part::Halo, &filled, None, &mut out, None);
-                    for (slot, node) in shard.slots.node.iter().enumerate().filter(|(slot, _)| shard.slots.partial[*slot]) {
+                    for (slot, node) in
+                        shard.slots.node.iter().enumerate().filter(|(slot, _)| shard.slots.partial[*slot])
+                    {
                         let row = shard.nodes.binary_search(node).unwrap() as i64;
                         let mut row = out.get(row);
                         row += filled.get((shard.nodes.len() + slot) as i64);

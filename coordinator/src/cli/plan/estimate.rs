@@ -132,7 +132,8 @@ impl Sizes {
             ModelKind::Irllrec => (8.0 + 2.0 * self.layers) * n * row + (2.0 * self.layers + 2.0) * columns * row,
         };
         let text_rows = if self.negatives == Negatives::Batch { self.heads.min(n) } else { n };
-        let hidden = if self.model == ModelKind::Irllrec { (self.text[1] + self.d) / 2.0 * text_rows * FLOAT } else { 0.0 };
+        let hidden =
+            if self.model == ModelKind::Irllrec { (self.text[1] + self.d) / 2.0 * text_rows * FLOAT } else { 0.0 };
         // every worker has all interactions and the order of all pairs: 4 and 12 bytes a pair, 12 more while it is made
         let graph = self.pairs * 28.0 + self.users * 4.0 + rank.entries as f64 * 4.0 + columns * 12.0;
         Memory { parameters: parameters as u64, text: text as u64, work: (work + hidden) as u64, graph: graph as u64 }

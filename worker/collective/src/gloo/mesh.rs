@@ -142,7 +142,12 @@ impl Mesh {
     }
 
     /// Returns when the message has arrived, or has left this process.
-    pub(super) fn wait(&self, operation: &'static str, message: &Message, until: Instant) -> Result<(), CollectiveError> {
+    pub(super) fn wait(
+        &self,
+        operation: &'static str,
+        message: &Message,
+        until: Instant,
+    ) -> Result<(), CollectiveError> {
         let Message { peer, work } = message;
         let asleep = self.health.about_to_sleep(*peer, work);
         self.health.check()?;
@@ -200,7 +205,8 @@ impl Mesh {
             let watch = self.group.receive(&never, peer, WATCH_TAG);
             let watch = Arc::new(watch.map_err(|reason| self.lost("connect", peer, &reason))?);
             watchers.watches.push(Arc::clone(&watch));
-            let (leaving, lost, health) = (Arc::clone(&watchers.leaving), Arc::clone(&self.lost), Arc::clone(&self.health));
+            let (leaving, lost, health) =
+                (Arc::clone(&watchers.leaving), Arc::clone(&self.lost), Arc::clone(&self.health));
             let thread = std::thread::Builder::new().name(format!("watch-rank-{peer}"));
             let watching = thread.spawn(move || {
                 let Err(reason) = watch.wait(ALWAYS) else { return };
@@ -210,7 +216,9 @@ impl Mesh {
                     health.wake(peer);
                 }
             });
-            watchers.threads.push(watching.map_err(|e| CollectiveError::library(format!("cannot start a thread: {e}")))?);
+            watchers
+                .threads
+                .push(watching.map_err(|e| CollectiveError::library(format!("cannot start a thread: {e}")))?);
         }
         Ok(watchers)
     }
@@ -266,7 +274,10 @@ mod tests {
 
     #[test]
     fn the_place_in_gloos_source_is_left_out() {
-        assert_eq!(without_place("[/a/b.cc:1] Connection closed by peer [127.0.0.1]:1"), "Connection closed by peer [127.0.0.1]:1");
+        assert_eq!(
+            without_place("[/a/b.cc:1] Connection closed by peer [127.0.0.1]:1"),
+            "Connection closed by peer [127.0.0.1]:1"
+        );
         assert_eq!(without_place("Socket closed [::1]:2"), "Socket closed [::1]:2");
     }
 }

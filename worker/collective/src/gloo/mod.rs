@@ -26,21 +26,22 @@ pub fn connect(store: &Store, options: &Options) -> Result<Box<dyn Collective>, 
     options.check()?;
     ffi::check_version()?;
     let (address, own) = ((store.host.clone(), store.port), options.clone());
-    let group = form::within(options.deadline, move || {
+    let group = form::within("gloo", options.deadline, move || {
+        ffi::yield_to_others();
         let store = ffi::Store::connect(&address.0, address.1, own.deadline)?.prefix(&own.prefix())?;
         ffi::Group::gloo(&store, &own.host, own.rank, own.size, own.deadline)
     })?;
     let mesh = Mesh::new(group, options);
     let health = Arc::clone(&mesh.health);
     let watchers = mesh.watch()?;
-    let gloo = Gloo { pipeline: Arc::new(Pipeline::new(mesh)), _watchers: watchers };
+    let gloo = Gloo { _watchers: watchers, pipeline: Arc::new(Pipeline::new(mesh)) };
     Ok(Box::new(Communicator::new(gloo, health, Device::Cpu, options)))
 }
 
 struct Gloo {
-    pipeline: Arc<Pipeline>,
-    /// ends their threads when dropped
+    /// first, so that their threads have ended when the connections are closed
     _watchers: Watchers,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Backend for Gloo {

@@ -101,7 +101,7 @@ pub(super) fn reduce_scatter(
 
 /// `x` [n] elements.
 pub(super) fn all_reduce(mesh: &Mesh, number: u64, x: Tensor, op: Reduce) -> Result<Started, CollectiveError> {
-    if mesh.size <= 2 || shape::length(&x) * (mesh.size as i64 - 1) <= ONE_PHASE {
+    if shape::length(&x) * (mesh.size as i64 - 1) <= ONE_PHASE {
         all_reduce_at_once(mesh, number, x, op)
     } else {
         all_reduce_by_parts(mesh, number, x, op)

@@ -74,6 +74,7 @@ impl Nccl {
         let ms = ffi::milliseconds(timeout);
         let (device, rank, size) = (ffi::index(device), ffi::index(rank), ffi::index(size));
         // SAFETY: a live store and valid out pointers.
-        ffi::make(|out, e| unsafe { connect(store.handle(), device, rank, size, ms, out, e) }).map(ffi::Group::from_made)
+        ffi::make(|out, e| unsafe { connect(store.handle(), device, rank, size, ms, out, e) })
+            .map(ffi::Group::from_made)
     }
 }

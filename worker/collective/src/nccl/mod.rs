@@ -29,12 +29,13 @@ pub fn connect(store: &Store, options: &Options, device: usize) -> Result<Box<dy
         return Err(CollectiveError::library(format!("there is no CUDA device {device}: libtorch sees {devices}")));
     }
     let (address, own) = ((store.host.clone(), store.port), options.clone());
-    let group = form::within(options.deadline, move || {
+    let group = form::within("nccl", options.deadline, move || {
         let store = ffi::Store::connect(&address.0, address.1, own.deadline)?.prefix(&own.prefix())?;
         nccl.connect(&store, device, own.rank, own.size, own.deadline)
     })?;
     let health: Arc<Health> = Arc::default();
-    let shared = Shared { group, health: Arc::clone(&health), deadline: options.deadline, aborted: AtomicBool::new(false) };
+    let shared =
+        Shared { group, health: Arc::clone(&health), deadline: options.deadline, aborted: AtomicBool::new(false) };
     let backend = Nccl { shared: Arc::new(shared) };
     Ok(Box::new(Communicator::new(backend, health, Device::Cuda(device), options)))
 }

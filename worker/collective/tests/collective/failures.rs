@@ -140,7 +140,10 @@ fn ranks_in_different_operations_end_at_the_deadline() {
         meeting.threads(2, |collective| {
             let (result, time) = timed(|| disagreement[collective.rank()](collective.as_ref()));
             // a broadcast is over for its root when everything has left; then the root is the one who leaves
-            assert!(matches!(result, Err(CollectiveError::Timeout { .. } | CollectiveError::Peer { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(CollectiveError::Timeout { .. } | CollectiveError::Peer { .. })),
+                "{result:?}"
+            );
             assert!(time < SHORT + AT_ONCE, "{time:?}");
             drops_at_once(collective);
         });
@@ -192,7 +195,12 @@ fn dropping_with_operations_in_flight_returns_at_once() {
 }
 
 /// As rank 0 of two, the other being a process of its own that runs `other`.
-fn with_a_process(test: &str, deadline: Duration, other: impl Fn(&dyn Collective), body: impl Fn(Box<dyn Collective>, &Meeting, Running)) {
+fn with_a_process(
+    test: &str,
+    deadline: Duration,
+    other: impl Fn(&dyn Collective),
+    body: impl Fn(Box<dyn Collective>, &Meeting, Running),
+) {
     if let Some(child) = Child::this() {
         other(child.join(LONG).as_ref());
         return;
@@ -228,7 +236,10 @@ fn a_killed_peer_ends_the_wait_at_once() {
         let ended = Instant::now();
         let (killed, child) = killing.join().unwrap();
         assert!(ended.duration_since(killed) < AT_ONCE);
-        assert!(matches!(&error, CollectiveError::Peer { operation: "all_to_all", reason } if reason.contains("rank 1")), "{error}");
+        assert!(
+            matches!(&error, CollectiveError::Peer { operation: "all_to_all", reason } if reason.contains("rank 1")),
+            "{error}"
+        );
         assert_broken(collective.as_ref(), &error);
         drops_at_once(collective);
         drop(child);

@@ -50,9 +50,8 @@ impl Meeting {
     pub(crate) fn ranks<T: Send>(&self, size: usize, body: impl Fn(usize, Store, Options) -> T + Sync) -> Vec<T> {
         let body = &body;
         let results = thread::scope(|scope| {
-            let threads: Vec<_> = (0..size)
-                .map(|rank| scope.spawn(move || body(rank, self.store(), self.options(rank, size))))
-                .collect();
+            let threads: Vec<_> =
+                (0..size).map(|rank| scope.spawn(move || body(rank, self.store(), self.options(rank, size)))).collect();
             threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
         });
         results.into_iter().map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()

@@ -190,5 +190,32 @@ mod tests {
                 .min();
             prop_assert_eq!(Some(size as u32), least);
         }
+
+        /// Large enough to need several rounds of augmenting paths.
+        #[test]
+        fn covers_are_as_large_as_matchings(edges in proptest::collection::btree_set((0u32..80, 0u32..80), 0..240)) {
+            let rows: Vec<Vec<u32>> =
+                (0..80).map(|l| edges.iter().filter(|e| e.0 == l).map(|e| e.1).collect()).collect();
+            let (left, right) = cover(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), 80);
+            prop_assert!(edges.iter().all(|&(l, r)| left[l as usize] || right[r as usize]));
+            let mut partner = vec![None; 80];
+            let matched = (0..80).filter(|&l| grow(l, &rows, &mut partner, &mut [false; 80])).count();
+            prop_assert_eq!(left.iter().chain(&right).filter(|&&c| c).count(), matched);
+        }
+    }
+
+    /// Kuhn's algorithm: matches one more left node, moving others aside.
+    fn grow(l: usize, rows: &[Vec<u32>], partner: &mut [Option<usize>], seen: &mut [bool]) -> bool {
+        for &r in &rows[l] {
+            let r = r as usize;
+            if std::mem::replace(&mut seen[r], true) {
+                continue;
+            }
+            if partner[r].is_none_or(|other| grow(other, rows, partner, seen)) {
+                partner[r] = Some(l);
+                return true;
+            }
+        }
+        false
     }
 }

@@ -7,6 +7,7 @@
 //! * [`Shard`]: one worker's rows and its exchange lists. `cut`: the edges to its peers. `cover`: which of their ends
 //!   must travel.
 //! * [`report`]: the same in numbers, for a plan. [`Choice`]: what a job's options mean.
+#![deny(clippy::disallowed_methods)]
 
 mod cache;
 mod choice;

@@ -15,8 +15,8 @@ use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::scope::Draw;
 use accord_engine::step::ModelState;
-use accord_engine::world::World;
 use accord_engine::weights::Weights;
+use accord_engine::world::World;
 use accord_engine::{init, propagate};
 use accord_spec::{JobSpec, ModelKind};
 use official::{Official, PairIds};
@@ -230,7 +230,8 @@ impl Subject<'_> {
         let rows = clock.time("batch", || self.rows(plan, step));
         let noise = (config.kind == ModelKind::Irllrec).then(|| {
             let own = self.world.graph.own();
-            let draw = |tower| self.kernels.noise_factor(&Noise::new(1, step as u64, tower), own, &state.weights.embeds);
+            let draw =
+                |tower| self.kernels.noise_factor(&Noise::new(1, step as u64, tower), own, &state.weights.embeds);
             clock.time("noise", || [draw(Tower::Text), draw(Tower::Graph)])
         });
         let input = StepInput {

@@ -51,7 +51,8 @@ fn merge(a: &Ranking, b: &Ranking, k: usize) -> Ranking {
         let (mut left, mut right) = (0, 0);
         for place in from..from + k {
             let ((a_score, a_item), (b_score, b_item)) = (entry(a, left), entry(b, right));
-            let takes_a = b_item == NONE || (a_item != NONE && (a_score > b_score || (a_score == b_score && a_item < b_item)));
+            let takes_a =
+                b_item == NONE || (a_item != NONE && (a_score > b_score || (a_score == b_score && a_item < b_item)));
             let (score, item) = if takes_a { (a_score, a_item) } else { (b_score, b_item) };
             if item == NONE {
                 break;

@@ -37,8 +37,7 @@ impl<'a> Intents<'a> {
         let (tower, text, [c_user, c_item]) = (tower?, texts.intent.as_ref()?, prototypes?);
         let prototypes = [c_user, c_item];
         let heads = &input.batch.own.rows;
-        let view =
-            clock.time("intent view", || intent_view::forward(input.kernels, &graph.layers, heads, prototypes));
+        let view = clock.time("intent view", || intent_view::forward(input.kernels, &graph.layers, heads, prototypes));
         let text = input.batch.scope.of_table(text);
         let student = clock.time("text towers", || input.kernels.tower(tower, &text));
         Some(Intents { prototypes, view, text, student })
@@ -64,8 +63,7 @@ impl<'a> Intents<'a> {
         grads: &mut HeadRows,
         d_s: &Tensor,
     ) -> Result<f64, EngineError> {
-        let (Some(graph), Some(text), Some(d_graph), Some(d_text)) =
-            (&heads.g, &heads.s, &mut grads.g, &mut grads.s)
+        let (Some(graph), Some(text), Some(d_graph), Some(d_text)) = (&heads.g, &heads.s, &mut grads.g, &mut grads.s)
         else {
             return Ok(0.0);
         };

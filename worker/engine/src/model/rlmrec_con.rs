@@ -35,7 +35,12 @@ impl Profiles {
     }
 
     /// The profile alignment's part of this rank; returns what Z of the users in scope receives [u, d].
-    pub fn align(&self, input: &StepInput, heads: &HeadRows, grads: &mut HeadRows) -> Result<(f64, Tensor), EngineError> {
+    pub fn align(
+        &self,
+        input: &StepInput,
+        heads: &HeadRows,
+        grads: &mut HeadRows,
+    ) -> Result<(f64, Tensor), EngineError> {
         let mut d_users = self.users.z.zeros_like();
         let (Some(text), Some(d_text)) = (&heads.z, &mut grads.z) else { return Ok((0.0, d_users)) };
         let loss = &input.config.loss;

@@ -8,7 +8,10 @@ pub(crate) fn all_gather(world: &World<'_>) {
             let x = world.marked(world.rank, 0, rows, width, kind);
             let out = world.zeros(rows * world.size as i64, width, kind);
             world.collective.all_gather(&out, &x).unwrap().wait().unwrap();
-            assert_same(&out, &joined(&world.ranks().map(|rank| world.marked(rank, 0, rows, width, kind)).collect::<Vec<_>>()));
+            assert_same(
+                &out,
+                &joined(&world.ranks().map(|rank| world.marked(rank, 0, rows, width, kind)).collect::<Vec<_>>()),
+            );
         }
     }
 }

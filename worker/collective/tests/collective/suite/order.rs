@@ -59,7 +59,7 @@ pub(crate) fn waits_in_another_order(world: &World<'_>) {
 
 pub(crate) fn ranks_wait_in_different_orders(world: &World<'_>) {
     let (many, mut works) = Many::start(world);
-    if world.rank % 2 == 0 {
+    if world.rank.is_multiple_of(2) {
         works.reverse();
     }
     works.into_iter().for_each(|work| work.wait().unwrap());
@@ -110,7 +110,9 @@ pub(crate) fn traffic(world: &World<'_>) {
     let bytes = [(LARGE as u64 * float * 2 * others / world.size as u64) + 3 * float * 2 * others / world.size as u64]
         .into_iter()
         .chain([4 * float * others, 5 * float * others]);
-    for (((name, before), bytes), calls) in ["all_reduce", "all_gather", "all_to_all"].into_iter().zip(before).zip(bytes).zip([2, 1, 1]) {
+    for (((name, before), bytes), calls) in
+        ["all_reduce", "all_gather", "all_to_all"].into_iter().zip(before).zip(bytes).zip([2, 1, 1])
+    {
         let now = count(name);
         assert_eq!(now.calls - before.calls, calls, "{name}");
         assert_eq!(now.bytes_sent - before.bytes_sent, bytes, "{name}");

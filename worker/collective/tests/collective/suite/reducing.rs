@@ -58,10 +58,14 @@ pub(crate) fn reduce_scatter(world: &World<'_>) {
     for kind in NUMBERS {
         for rows in [1, 20_000] {
             for op in [Reduce::Sum, Reduce::Max, Reduce::Min] {
-                let whole = |rank| joined(&world.ranks().map(|to| world.marked(rank, to, rows, 2, kind)).collect::<Vec<_>>());
+                let whole =
+                    |rank| joined(&world.ranks().map(|to| world.marked(rank, to, rows, 2, kind)).collect::<Vec<_>>());
                 let out = world.zeros(rows, 2, kind);
                 world.collective.reduce_scatter(&out, &whole(world.rank), op).unwrap().wait().unwrap();
-                assert_same(&out, &expected(world.ranks().map(|rank| world.marked(rank, world.rank, rows, 2, kind)), op));
+                assert_same(
+                    &out,
+                    &expected(world.ranks().map(|rank| world.marked(rank, world.rank, rows, 2, kind)), op),
+                );
             }
         }
     }

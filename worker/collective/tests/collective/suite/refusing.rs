@@ -23,7 +23,10 @@ pub(crate) fn wrong_tensors(world: &World<'_>) {
     let float = |rows| world.zeros(rows, 2, Kind::Float);
     for kind in [Kind::Uint8, Kind::BFloat16, Kind::Bool] {
         refused("all_reduce", c.all_reduce(&world.zeros(2, 2, kind), Reduce::Sum));
-        refused("reduce_scatter", c.reduce_scatter(&world.zeros(2, 2, kind), &world.zeros(2 * size, 2, kind), Reduce::Max));
+        refused(
+            "reduce_scatter",
+            c.reduce_scatter(&world.zeros(2, 2, kind), &world.zeros(2 * size, 2, kind), Reduce::Max),
+        );
     }
     let apart = world.zeros(4, 6, Kind::Float).transpose(0, 1);
     refused("all_reduce", c.all_reduce(&apart, Reduce::Sum));

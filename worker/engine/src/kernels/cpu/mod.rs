@@ -22,8 +22,8 @@ mod top_k;
 pub use simd::Level;
 
 use super::{
-    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm, PairGrads,
-    Pairs, Precision, Ranking, TowerOutput, UnitRows,
+    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm,
+    PairGrads, Pairs, Precision, Ranking, TowerOutput, UnitRows,
 };
 use crate::error::EngineError;
 use crate::graph::{Dropout, Graph, Part};

@@ -43,9 +43,8 @@ impl TorchKernels {
     fn by_sides(&self, x: &Tensor, of_run: impl Fn(usize, &Tensor) -> Tensor) -> Tensor {
         let rows = x.size()[0];
         let runs = self.graph.sides.iter().filter(|(_, run)| (run.end as i64) <= rows);
-        let parts: Vec<Tensor> = runs
-            .map(|(side, run)| of_run(*side, &x.narrow(0, run.start as i64, run.len() as i64)))
-            .collect();
+        let parts: Vec<Tensor> =
+            runs.map(|(side, run)| of_run(*side, &x.narrow(0, run.start as i64, run.len() as i64))).collect();
         if parts.is_empty() { x.zeros_like() } else { Tensor::cat(&parts, 0) }
     }
 
@@ -220,7 +219,8 @@ impl Kernels for TorchKernels {
             second += x.tr().matmul(&weighted);
             first += weighted.sum_dim_intlist(0, false, self.kind);
         }
-        let total = weight.map_or_else(|| Tensor::full([1], n as f64, (self.kind, self.device)), |w| w.sum(self.kind).view([1]));
+        let total = weight
+            .map_or_else(|| Tensor::full([1], n as f64, (self.kind, self.device)), |w| w.sum(self.kind).view([1]));
         Tensor::cat(&[third.view([-1]), second.view([-1]), first, total], 0)
     }
 
