@@ -13,10 +13,10 @@ pub struct Distinct {
     pub places: Tensor,
     /// [m] how often each occurs in the batch
     pub count: Tensor,
-    /// [k] which of the m this rank owns, and their places and counts
+    /// [k] which of the m this rank owns, where these lie among the heads, and among the own heads
     pub own: Tensor,
     pub own_places: Tensor,
-    pub own_count: Tensor,
+    pub own_heads: Tensor,
 }
 
 /// This rank's heads, in the order of the heads.
@@ -39,12 +39,10 @@ pub struct BatchRows {
     pub heads_of: Vec<i64>,
     /// Where each head lies in the ranks' heads, padded to the longest and put one after the other; none with one worker
     pub gathered_places: Option<Tensor>,
-    /// The heads in order of their owners; none with one worker
-    pub by_rank: Option<Tensor>,
     pub users: Distinct,
     pub positives: Distinct,
     pub negatives: Distinct,
-    /// Places of user, positive and negative of this rank's pairs: those whose user it owns
+    /// [B] places of user, positive and negative of the pairs
     pub pairs: [Tensor; 3],
     pub scope: Scope,
 }
@@ -62,6 +60,7 @@ impl BatchRows {
         let owners: Vec<usize> = heads.iter().map(|&node| world.owner(node)).collect();
         let is_own = |place: i64| owners[place as usize] == world.rank();
 
+        let own_heads: Vec<i64> = (0..heads.len() as i64).filter(|&place| is_own(place)).collect();
         let counts = |values: &[f32]| Tensor::from_slice(values).to(device).to_kind(kind);
         let distinct = |side: &[u32]| {
             let mut places: Vec<i64> = side.iter().map(|&node| place(node)).collect();
@@ -70,19 +69,19 @@ impl BatchRows {
             let places: Vec<i64> = runs.iter().map(|run| run[0]).collect();
             let count: Vec<f32> = runs.iter().map(|run| run.len() as f32).collect();
             let own: Vec<i64> = (0..places.len() as i64).filter(|&i| is_own(places[i as usize])).collect();
-            let own_count: Vec<f32> = own.iter().map(|&i| count[i as usize]).collect();
+            let own_places: Vec<i64> = own.iter().map(|&i| places[i as usize]).collect();
+            let among_own = |&place: &i64| own_heads.partition_point(|&own| own < place) as i64;
             Distinct {
-                own_places: ids(&own.iter().map(|&i| places[i as usize]).collect::<Vec<_>>()),
+                own_heads: ids(&own_places.iter().map(among_own).collect::<Vec<_>>()),
+                own_places: ids(&own_places),
                 places: ids(&places),
                 count: counts(&count),
                 own: ids(&own),
-                own_count: counts(&own_count),
             }
         };
-        let own_pairs: Vec<usize> = (0..batch.users.len()).filter(|&b| is_own(place(sides[0][b]))).collect();
-        let pairs = sides.each_ref().map(|side| ids(&own_pairs.iter().map(|&b| place(side[b])).collect::<Vec<_>>()));
+        let pairs = sides.each_ref().map(|side| ids(&side.iter().map(|&node| place(node)).collect::<Vec<_>>()));
 
-        let own: Vec<i64> = (0..heads.len() as i64).filter(|&place| is_own(place)).collect();
+        let own = &own_heads;
         let rows: Vec<i64> = own.iter().map(|&place| world.row(heads[place as usize]) as i64).collect();
         let own_users = own.iter().filter(|&&place| (heads[place as usize] as usize) < world.users).count();
         let mut heads_of = vec![0i64; world.size()];
@@ -95,17 +94,14 @@ impl BatchRows {
             .collect();
         let most = heads_of.iter().copied().max().unwrap_or(0);
         let gathered: Vec<i64> = owners.iter().zip(&index).map(|(&owner, i)| owner as i64 * most + i).collect();
-        let mut by_rank: Vec<i64> = (0..heads.len() as i64).collect();
-        by_rank.sort_by_key(|&place| owners[place as usize]);
         let several = world.size() > 1;
         let rows = ids(&rows);
         BatchRows {
             size: batch.users.len(),
             scope: Scope::new(world, draw, &heads, &rows, (kind, device)),
-            own: OwnHeads { rows, places: ids(&own), users: own_users },
+            own: OwnHeads { rows, places: ids(own), users: own_users },
             heads_of,
             gathered_places: several.then(|| ids(&gathered)),
-            by_rank: several.then(|| ids(&by_rank)),
             users: distinct(&sides[0]),
             positives: distinct(&sides[1]),
             negatives: distinct(&sides[2]),

@@ -1,5 +1,9 @@
 //! One worker's rows of the symmetric user-item graph, and its edge dropout. Columns are the worker's own nodes, users
 //! first, then the slots that other workers' rows arrive in; with one worker there are no slots.
+//!
+//! A row's columns come in the order of their global ids, whoever owns them, so a row sums up to the same bits on every
+//! number of workers. Rows that need a slot wait for it; the others do not. Only where partial sums travel are a row's own
+//! columns summed up first.
 
 use accord_data::Interactions;
 use accord_data::partition::Shard;
@@ -8,9 +12,9 @@ use std::ops::Range;
 /// Where the columns of a product come from, and whose rows it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Own rows from own columns.
+    /// What needs no slot: rows without slot columns; with partial sums, every row's own columns.
     Own,
-    /// Own rows from slots.
+    /// The rest, when the slots are filled.
     Halo,
     /// Partial sums of other workers' rows from own columns.
     Outgoing,
@@ -26,7 +30,7 @@ pub struct Graph {
     pub(crate) degree: Vec<u32>,
     /// [columns] degree^-1/2, 0 for an isolated node
     pub(crate) inverse_sqrt_degree: Vec<f32>,
-    /// [rows + 1], [rows]: where a row begins, and where its slots begin
+    /// [rows + 1], [rows]: where a row begins, and where its part that waits for slots begins
     start: Vec<u32>,
     split: Vec<u32>,
     pub(crate) neighbours: Vec<u32>,
@@ -118,7 +122,22 @@ impl Graph {
         };
         let Shard { users, start, split, neighbours, .. } = shard;
         let inverse_sqrt_degree = roots(&degree);
-        Graph { users, ids, degree, inverse_sqrt_degree, start, split, neighbours, outgoing, sides }
+        let mut graph = Graph { users, ids, degree, inverse_sqrt_degree, start, split, neighbours, outgoing, sides };
+        if graph.outgoing.ids.is_empty() {
+            graph.order_by_id();
+        }
+        graph
+    }
+
+    /// Puts every row's columns in the order of their global ids; a row with slots waits as a whole.
+    fn order_by_id(&mut self) {
+        for row in 0..self.rows() {
+            let places = self.start[row] as usize..self.start[row + 1] as usize;
+            if self.split[row] as usize != places.end {
+                self.neighbours[places].sort_unstable_by_key(|&column| self.ids[column as usize]);
+                self.split[row] = self.start[row];
+            }
+        }
     }
 
     /// Own nodes: users, then items.
@@ -136,7 +155,7 @@ impl Graph {
         &self.ids[..self.rows()]
     }
 
-    /// Columns of row `v`: own nodes ascending, then slots.
+    /// Columns of row `v`.
     pub(crate) fn of(&self, v: usize) -> &[u32] {
         &self.neighbours[self.start[v] as usize..self.start[v + 1] as usize]
     }

@@ -10,12 +10,16 @@ use tch::{Device, Kind, Tensor};
 pub enum Negatives {
     All,
     Batch,
-    /// Users drawn with replacement, as many as asked: `places` [s] of this rank's among its rows in scope, `count` [s] how
-    /// many users of the catalog each stands for.
-    Sampled {
-        places: Tensor,
-        count: Tensor,
-    },
+    Sampled(Sample),
+}
+
+/// Users drawn with replacement, as many as asked; s are distinct.
+pub struct Sample {
+    /// [s] how many users of the catalog each stands for
+    pub count: Tensor,
+    /// [j] which of them this rank owns, and where these lie among its rows in scope
+    pub own: Tensor,
+    pub rows: Tensor,
 }
 
 /// This rank's rows in scope.
@@ -27,8 +31,8 @@ pub struct Scope {
     pub users: usize,
     /// Global ids of the rows
     pub nodes: Vec<u32>,
-    /// Rows of each rank, and of all
-    pub counts: Vec<i64>,
+    /// Where the rows lie among those of all ranks, in the order of their ids; and how many those are
+    pub places: Tensor,
     pub total: usize,
     /// Where the own heads lie among the rows
     pub heads: Tensor,
@@ -51,7 +55,8 @@ impl Scope {
                 rows: None,
                 users: world.graph.users,
                 nodes: world.graph.own().to_vec(),
-                counts: world.node_counts(),
+                places: Tensor::from_slice(&world.graph.own().iter().map(|&n| i64::from(n)).collect::<Vec<_>>())
+                    .to(place.1),
                 total: world.nodes(),
                 heads: own_heads.shallow_clone(),
             },
@@ -70,24 +75,28 @@ impl Scope {
         all.sort_unstable();
         all.dedup();
         let scope = Scope::of(world, all, heads, Negatives::Batch, device);
-        let runs = drawn.chunk_by(|a, b| a == b).filter(|run| world.owner(run[0]) == world.rank());
+        let runs: Vec<&[u32]> = drawn.chunk_by(|a, b| a == b).collect();
         let share = world.users as f64 / size as f64;
-        let (places, count): (Vec<i64>, Vec<f64>) = runs
-            .map(|run| (scope.nodes.partition_point(|&node| node < run[0]) as i64, run.len() as f64 * share))
-            .unzip();
-        let places = Tensor::from_slice(&places).to(device);
-        let count = Tensor::from_slice(&count).to(device).to_kind(kind);
-        Scope { negatives: Negatives::Sampled { places, count }, ..scope }
+        let count: Vec<f64> = runs.iter().map(|run| run.len() as f64 * share).collect();
+        let is_own = |run: &[u32]| world.owner(run[0]) == world.rank();
+        let own: Vec<i64> = (0..runs.len() as i64).filter(|&i| is_own(runs[i as usize])).collect();
+        let row = |&i: &i64| scope.nodes.partition_point(|&node| node < runs[i as usize][0]) as i64;
+        let rows: Vec<i64> = own.iter().map(row).collect();
+        let sample = Sample {
+            count: Tensor::from_slice(&count).to(device).to_kind(kind),
+            own: Tensor::from_slice(&own).to(device),
+            rows: Tensor::from_slice(&rows).to(device),
+        };
+        Scope { negatives: Negatives::Sampled(sample), ..scope }
     }
 
     /// `all` nodes in scope, ascending, the heads among them.
     fn of(world: &World, all: Vec<u32>, heads: &[u32], negatives: Negatives, device: Device) -> Scope {
         let ids = |ids: Vec<i64>| Tensor::from_slice(&ids).to(device);
-        let mut counts = vec![0; world.size()];
-        all.iter().for_each(|&node| counts[world.owner(node)] += 1);
         let total = all.len();
         let own = |node: &u32| world.owner(*node) == world.rank();
-        let nodes: Vec<u32> = all.into_iter().filter(own).collect();
+        let places: Vec<i64> = (0..total as i64).filter(|&place| own(&all[place as usize])).collect();
+        let nodes: Vec<u32> = places.iter().map(|&place| all[place as usize]).collect();
         let own_heads = heads.iter().filter(|node| own(node));
         let head_places = own_heads.map(|&head| nodes.partition_point(|&node| node < head) as i64).collect();
         Scope {
@@ -96,7 +105,7 @@ impl Scope {
             users: nodes.partition_point(|&node| (node as usize) < world.users),
             heads: ids(head_places),
             nodes,
-            counts,
+            places: ids(places),
             total,
         }
     }

@@ -1,6 +1,6 @@
 //! One training step: losses and gradients of a batch, then the Adam update. It alone says in which order the ranks
-//! exchange what: halo rows layer by layer, the heads' rows, partial row sums and the ring inside the contrastive terms,
-//! the heads' gradients, halo rows of the gradients, and at the end the dense gradients with the teacher.
+//! exchange what: halo rows layer by layer, the heads' rows, texts and factors inside the contrastive terms, halo rows of
+//! the gradients, and at the end the dense gradients with the teacher. A gradient of a row is made by its owner, whole.
 
 use crate::error::EngineError;
 use crate::kernels::{AdamStep, Kernels};
@@ -78,19 +78,22 @@ impl ModelState {
         });
 
         let heads = clock.time("batch rows", || gather_heads(input, &graph.x, profiles.as_ref(), intents.as_ref()))?;
-        let mut d_heads = heads.zeros_like();
-        let mut terms =
-            Terms { bpr: clock.time("bpr", || bpr(kernels, batch, &heads.x, &mut d_heads.x)), ..Terms::default() };
+        // of the own heads [k, d] each
+        let mut d_own = heads.zeros(batch.own.rows.size()[0]);
+        let (bpr, d_heads) = clock.time("bpr", || bpr(kernels, batch, &heads.x));
+        d_own.x += kernels.gather(&d_heads, &batch.own.places);
+        // every rank has the whole of it
+        let mut terms = Terms { bpr: if world.rank() == 0 { bpr } else { 0.0 }, ..Terms::default() };
         let mut d_x = graph.x.zeros_like();
         let mut d_profiles = None;
         if let Some(profiles) = &profiles {
-            let (value, d_users) = clock.time("alignment", || profiles.align(input, &heads, &mut d_heads))?;
+            let (value, d_users) = clock.time("alignment", || profiles.align(input, &heads, &mut d_own))?;
             terms.kd = value;
             d_profiles = Some(d_users);
         }
         let mut d_s = intents.as_ref().map(Intents::zeros);
         if let (Some(intents), Some(d_s)) = (&intents, &mut d_s) {
-            terms.kd_int = clock.time("alignment", || intents.align(input, &heads, &mut d_heads, d_s))?;
+            terms.kd_int = clock.time("alignment", || intents.align(input, &heads, &mut d_own, d_s))?;
             terms.translation = clock.time("translation", || intents.translate(input, &graph.x, d_s, &mut d_x))?;
             if let (Some(teacher), Some(student)) = (&mut self.teacher, &weights.intent) {
                 teacher.follow(student, config.teacher_momentum);
@@ -98,8 +101,6 @@ impl ModelState {
             }
         }
 
-        let d_own = clock.time("batch rows", || world.reduce_heads(batch, &d_heads.joined()))?;
-        let d_own = d_heads.split(&d_own);
         kernels.scatter_add(&mut d_x, &batch.own.rows, &d_own.x);
         let mut grads = weights.dense_zeros();
         if let (Some(profiles), Some(tower), Some(d_users), Some(d_z), Some(grad)) =

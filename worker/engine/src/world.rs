@@ -28,9 +28,11 @@ struct Shared {
     partition: Partition,
     halo: Halo,
     boundary: Boundary,
-    /// Nodes, and items, of each rank
-    nodes: Vec<i64>,
+    /// Items of each rank
     items: Vec<i64>,
+    /// Users of the rank with most, and where each user lies when the ranks' users, padded to that, follow each other
+    most_users: i64,
+    user_places: Tensor,
 }
 
 impl World {
@@ -67,9 +69,17 @@ impl World {
             nodes.iter().for_each(|&owner| counts[owner as usize] += 1);
             counts
         };
-        let (nodes, items) = (count(partition.owner()), count(&partition.owner()[users..]));
+        let (owned_users, items) = (count(&partition.owner()[..users]), count(&partition.owner()[users..]));
+        let most_users = owned_users.iter().copied().max().unwrap_or(0);
+        let mut next: Vec<i64> = (0..partition.parts() as i64).map(|rank| rank * most_users).collect();
+        let place = |&owner: &u16| {
+            next[owner as usize] += 1;
+            next[owner as usize] - 1
+        };
+        let user_places: Vec<i64> = partition.owner()[..users].iter().map(place).collect();
+        let user_places = Tensor::from_slice(&user_places).to(device);
         let graph = Arc::new(Graph::new(shard, users));
-        let shared = Some(Shared { partition, halo, boundary, nodes, items });
+        let shared = Some(Shared { partition, halo, boundary, items, most_users, user_places });
         World { collective, graph, users, items: train.items(), device, shared }
     }
 
@@ -137,11 +147,6 @@ impl World {
     /// Items of each rank.
     pub fn item_counts(&self) -> Vec<i64> {
         self.shared.as_ref().map_or_else(|| vec![self.items as i64], |shared| shared.items.clone())
-    }
-
-    /// Nodes of each rank.
-    pub fn node_counts(&self) -> Vec<i64> {
-        self.shared.as_ref().map_or_else(|| vec![self.nodes() as i64], |shared| shared.nodes.clone())
     }
 
     /// x [n, d] with room for the slots, [n + h, d]; x itself where there are none.
@@ -220,19 +225,31 @@ impl World {
         Ok(all.index_select(0, places))
     }
 
-    /// Sums of what every rank has for the batch's heads, to their owners: [H, w] -> own heads [k, w]. Added in rank order.
-    pub fn reduce_heads(&self, batch: &BatchRows, all: &Tensor) -> Result<Tensor, EngineError> {
-        let Some(by_rank) = &batch.by_rank else { return Ok(all.shallow_clone()) };
-        let own = batch.own.rows.numel() as i64;
-        let (size, width) = (self.size() as i64, all.size()[1]);
-        let sent = all.index_select(0, by_rank);
-        let received = Tensor::empty([own * size, width], (all.kind(), all.device()));
-        self.collective.all_to_all(&received, &vec![own; size as usize], &sent, &batch.heads_of)?.wait()?;
-        let mut sum = received.narrow(0, 0, own).copy();
-        for rank in 1..size {
-            sum += received.narrow(0, rank * own, own);
+    /// The rows [n, w] of all ranks out of each one's own, which lie at `places`: [total, w]. A sum with zeros is exact.
+    pub fn collect(&self, own: &Tensor, places: &Tensor, total: i64) -> Result<Tensor, EngineError> {
+        if self.size() == 1 {
+            return Ok(own.shallow_clone());
         }
-        Ok(sum)
+        let mut shape = own.size();
+        shape[0] = total;
+        let mut all = Tensor::zeros(shape.as_slice(), (own.kind(), own.device()));
+        let _ = all.index_copy_(0, places, own);
+        self.sum(all)
+    }
+
+    /// Rows of all users [U, w], in the order of their ids, out of each rank's own [u, w].
+    pub fn gather_users(&self, own: &Tensor) -> Result<Tensor, EngineError> {
+        let Some(Shared { user_places, most_users, .. }) = &self.shared else { return Ok(own.shallow_clone()) };
+        let padded = own.constant_pad_nd([0, 0, 0, most_users - own.size()[0]]).contiguous();
+        let all = Tensor::empty([most_users * self.size() as i64, own.size()[1]], (own.kind(), own.device()));
+        self.collective.all_gather(&all, &padded)?.wait()?;
+        Ok(all.index_select(0, user_places))
+    }
+
+    /// Ids of the own users [u].
+    pub fn own_users(&self) -> Tensor {
+        let own = &self.graph.own()[..self.graph.users];
+        Tensor::from_slice(&own.iter().map(|&user| i64::from(user)).collect::<Vec<_>>()).to(self.device)
     }
 
     /// Sum over the ranks, in place and returned.

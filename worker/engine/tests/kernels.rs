@@ -8,8 +8,8 @@ use accord_engine::graph::{Dropout, Graph, Part};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
 use accord_engine::kernels::{
-    AdamStep, Adjacency, Candidates, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm, Pairs,
-    Precision, RowFactor,
+    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm,
+    Pairs, Precision, RowFactor,
 };
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::weights::Tower as TextTower;
@@ -257,7 +257,7 @@ fn all_pairs_with_counts_and_with_a_diagonal() {
                 keys,
                 count,
                 inverse_temperature: 5.0,
-                factor: RowFactor { weight, epsilon, diagonal },
+                factor: Factor::OfSums(RowFactor { weight, epsilon, diagonal }),
                 bf16: false,
             };
             let wanted = reference().all_pairs(&pairs(&anchors, &keys, count, &weight, diagonal));
@@ -285,7 +285,7 @@ fn half_pairs_add_up_to_all_pairs() {
             keys: &keys,
             count: Some(&count),
             inverse_temperature: 5.0,
-            factor: RowFactor { weight: &weight, epsilon: 0.0, diagonal: None },
+            factor: Factor::OfSums(RowFactor { weight: &weight, epsilon: 0.0, diagonal: None }),
             bf16: false,
         });
         let [anchors, keys, weight, count] = [&anchors, &keys, &weight, &count].map(single);
@@ -320,7 +320,7 @@ fn low_precision_pairs_stay_within_their_stated_error() {
         keys,
         count: None,
         inverse_temperature: 1.0,
-        factor: RowFactor { weight, epsilon: 1e-8, diagonal: Some(diagonal) },
+        factor: Factor::OfSums(RowFactor { weight, epsilon: 1e-8, diagonal: Some(diagonal) }),
         bf16,
     };
     let wanted = reference().all_pairs(&pairs(&anchors, &keys, &weight, &diagonal, false));

@@ -38,7 +38,7 @@ pub struct Pairs<'a> {
     /// [n] how often each key counts; none: once
     pub count: Option<&'a Tensor>,
     pub inverse_temperature: f64,
-    pub factor: RowFactor<'a>,
+    pub factor: Factor<'a>,
     /// bf16 products, where [`Kernels::precision`] grants them; then no counts and temperature 1.
     pub bf16: bool,
 }
@@ -60,6 +60,13 @@ pub struct HalfSums {
     pub sums: Tensor,
     /// [m, d] sum_c count_c e_bc k_c
     pub rows: Tensor,
+}
+
+/// The factor of each anchor's softmax row in the loss.
+pub enum Factor<'a> {
+    OfSums(RowFactor<'a>),
+    /// [m] known from elsewhere: the keys are not all here, only their own gradients are of interest
+    Given(&'a Tensor),
 }
 
 /// Turns the row sum of an anchor into the factor of its softmax row in the loss.

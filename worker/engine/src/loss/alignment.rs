@@ -1,12 +1,11 @@
 //! Alignment of a graph view with a text view (spec 5.3 profile alignment, 5.4 pairwise intent alignment):
 //! weight / B * [ InfoNCE(users, against ALL users' texts) + InfoNCE(positives, in batch) + InfoNCE(negatives, in batch) ].
-//! A rank takes the anchors it owns; users are held against the texts of all ranks, or of fewer users where
-//! `loss.negatives` says so.
+//! A rank takes the anchors and keys it owns; users are held against fewer texts where `loss.negatives` says so.
 
 use crate::batch::{BatchRows, Distinct};
 use crate::error::EngineError;
 use crate::kernels::Kernels;
-use crate::loss::info_nce::{InfoNce, Positives};
+use crate::loss::info_nce::{Contrast, InfoNce, Positives};
 use crate::scope::Negatives;
 use crate::world::World;
 use tch::Tensor;
@@ -24,13 +23,23 @@ pub struct Alignment<'a> {
     pub user_text: &'a Tensor,
 }
 
-/// What an alignment adds to.
+/// What an alignment adds to: rows of this rank.
 pub struct AlignmentGrads<'a> {
-    /// [H, d] this rank's part
+    /// [k, d] of the own heads
     pub graph: &'a mut Tensor,
     pub text: &'a mut Tensor,
     /// [users in scope, d]
     pub user_text: &'a mut Tensor,
+}
+
+/// What the anchors of one side are held against.
+struct Keys<'a> {
+    /// [n, d], [n]
+    rows: &'a Tensor,
+    count: Option<&'a Tensor>,
+    /// [j] this rank's
+    own: &'a Tensor,
+    positives: Positives<'a>,
 }
 
 impl Alignment<'_> {
@@ -39,68 +48,75 @@ impl Alignment<'_> {
         let batch = self.batch;
         let mut loss = match &batch.scope.negatives {
             Negatives::All => self.all_users(kernels, grads)?,
-            Negatives::Batch => self.in_batch(kernels, &batch.users, grads),
-            Negatives::Sampled { places, count } => self.sampled_users(kernels, places, count, grads)?,
+            Negatives::Batch => self.in_batch(kernels, &batch.users, grads)?,
+            Negatives::Sampled(sample) => {
+                let rows = self.world.collect(
+                    &kernels.gather(self.user_text, &sample.rows),
+                    &sample.own,
+                    sample.count.size()[0],
+                )?;
+                let positives = kernels.gather(self.text, &batch.users.own_places);
+                let keys = Keys {
+                    rows: &rows,
+                    count: Some(&sample.count),
+                    own: &sample.own,
+                    positives: Positives::Besides(&positives),
+                };
+                let contrast = self.contrast(kernels, &batch.users, &keys, grads)?;
+                kernels.scatter_add(grads.user_text, &sample.rows, &contrast.keys);
+                if let Some(d_positives) = &contrast.positives {
+                    kernels.scatter_add(grads.text, &batch.users.own_heads, d_positives);
+                }
+                contrast.loss
+            }
         };
         for side in [&batch.positives, &batch.negatives] {
-            loss += self.in_batch(kernels, side, grads);
+            loss += self.in_batch(kernels, side, grads)?;
         }
         Ok(loss)
     }
 
     fn all_users(&self, kernels: &dyn Kernels, grads: &mut AlignmentGrads) -> Result<f64, EngineError> {
-        let (world, users) = (self.world, &self.batch.users);
         // users are the first rows
         let positives = self.batch.own.rows.narrow(0, 0, self.batch.own.users as i64);
-        let anchors = kernels.gather(self.graph, &users.places);
-        let contrast = self.against(&anchors, &users.count, self.user_text, None);
-        let contrast = match world.size() {
-            1 => contrast.run(kernels, &positives),
-            _ => contrast.run_over_ranks(world, kernels, &users.own, Positives::Keys(&positives))?,
-        };
-        kernels.scatter_add(grads.graph, &users.places, &contrast.anchors);
+        let (rows, own) = (self.world.gather_users(self.user_text)?, self.world.own_users());
+        let keys = Keys { rows: &rows, count: None, own: &own, positives: Positives::Keys(&positives) };
+        let contrast = self.contrast(kernels, &self.batch.users, &keys, grads)?;
         *grads.user_text += contrast.keys;
         Ok(contrast.loss)
     }
 
-    /// Against a sample that stands for all users; the positive is added to it.
-    fn sampled_users(
-        &self,
-        kernels: &dyn Kernels,
-        places: &Tensor,
-        count: &Tensor,
-        grads: &mut AlignmentGrads,
-    ) -> Result<f64, EngineError> {
-        let users = &self.batch.users;
-        let (anchors, keys) = (kernels.gather(self.graph, &users.places), kernels.gather(self.user_text, places));
-        let positives = kernels.gather(self.text, &users.own_places);
-        let contrast = self.against(&anchors, &users.count, &keys, Some(count));
-        let contrast = contrast.run_over_ranks(self.world, kernels, &users.own, Positives::Besides(&positives))?;
-        kernels.scatter_add(grads.graph, &users.places, &contrast.anchors);
-        kernels.scatter_add(grads.user_text, places, &contrast.keys);
-        if let Some(d_positives) = &contrast.positives {
-            kernels.scatter_add(grads.text, &users.own_places, d_positives);
-        }
+    fn in_batch(&self, kernels: &dyn Kernels, side: &Distinct, grads: &mut AlignmentGrads) -> Result<f64, EngineError> {
+        let rows = kernels.gather(self.text, &side.places);
+        let positives = Tensor::arange(side.own.size()[0], (tch::Kind::Int64, rows.device()));
+        let keys =
+            Keys { rows: &rows, count: Some(&side.count), own: &side.own, positives: Positives::Keys(&positives) };
+        let contrast = self.contrast(kernels, side, &keys, grads)?;
+        kernels.scatter_add(grads.text, &side.own_heads, &contrast.keys);
         Ok(contrast.loss)
     }
 
-    fn in_batch(&self, kernels: &dyn Kernels, side: &Distinct, grads: &mut AlignmentGrads) -> f64 {
-        let anchors = kernels.gather(self.graph, &side.own_places);
-        let keys = kernels.gather(self.text, &side.places);
-        let contrast = self.against(&anchors, &side.own_count, &keys, Some(&side.count)).run(kernels, &side.own);
-        kernels.scatter_add(grads.graph, &side.own_places, &contrast.anchors);
-        kernels.scatter_add(grads.text, &side.places, &contrast.keys);
-        contrast.loss
-    }
-
-    fn against<'a>(
+    /// Adds to the graph view's gradients.
+    fn contrast(
         &self,
-        anchors: &'a Tensor,
-        weight: &'a Tensor,
-        keys: &'a Tensor,
-        count: Option<&'a Tensor>,
-    ) -> InfoNce<'a> {
-        let scale = self.weight / self.batch.size as f64;
-        InfoNce { anchors, weight, keys, count, temperature: self.temperature, scale }
+        kernels: &dyn Kernels,
+        side: &Distinct,
+        keys: &Keys,
+        grads: &mut AlignmentGrads,
+    ) -> Result<Contrast, EngineError> {
+        let contrast = InfoNce {
+            anchors: &kernels.gather(self.graph, &side.places),
+            weight: &side.count,
+            keys: keys.rows,
+            count: keys.count,
+            own_anchors: &side.own,
+            own_keys: keys.own,
+            positives: keys.positives,
+            temperature: self.temperature,
+            scale: self.weight / self.batch.size as f64,
+        }
+        .run(self.world, kernels)?;
+        kernels.scatter_add(grads.graph, &side.own_heads, &contrast.anchors);
+        Ok(contrast)
     }
 }

@@ -1,9 +1,13 @@
 //! InfoNCE over cosines: sum_b weight_b ( -a_b . k_p(b) / t + log sum_c count_c exp(a_b . k_c / t) ), rows normalised.
 //! The positive of every anchor stays in the denominator, as in the official code. No max is subtracted: |cosine| / t is
 //! bounded, and the job file's rules keep it at 50 or less.
+//!
+//! Every rank has all anchors and all keys, and works on its own: its anchors against all keys give the row sums and the
+//! anchors' gradients; with every anchor's factor known, its keys against all anchors give the keys'. Both sums run in the
+//! order of the whole, so their bits do not depend on the number of ranks; one rank does both in one pass.
 
 use crate::error::EngineError;
-use crate::kernels::{HalfPairs, Kernels, Norm, Pairs, RowFactor, UnitRows};
+use crate::kernels::{Factor, HalfPairs, Kernels, Norm, Pairs, RowFactor};
 use crate::world::World;
 use tch::{Kind, Tensor};
 
@@ -16,50 +20,59 @@ pub struct InfoNce<'a> {
     pub keys: &'a Tensor,
     /// [n] how often each key counts; none: once
     pub count: Option<&'a Tensor>,
+    /// This rank's anchors [k] of the m, and keys [j] of the n
+    pub own_anchors: &'a Tensor,
+    pub own_keys: &'a Tensor,
+    pub positives: Positives<'a>,
     pub temperature: f64,
     /// Multiplies value and gradients.
     pub scale: f64,
 }
 
-/// Where the positives of some anchors are.
+/// The positives of the own anchors [k].
 #[derive(Clone, Copy)]
 pub enum Positives<'a> {
-    /// [k] among the keys
+    /// [k] among the own keys: an anchor and its positive are rows of one node
     Keys(&'a Tensor),
     /// [k, d] raw rows besides the keys, which are a sample: each is added to its anchor's denominator
     Besides(&'a Tensor),
 }
 
-/// Value and gradients of the raw rows.
+/// This rank's part of the value, and gradients of its raw rows.
 pub struct Contrast {
     pub loss: f64,
-    /// [m, d]
+    /// [k, d]
     pub anchors: Tensor,
-    /// [n, d]
+    /// [j, d]
     pub keys: Tensor,
     /// [k, d] of [`Positives::Besides`]
     pub positives: Option<Tensor>,
 }
 
 impl InfoNce<'_> {
-    /// All keys are here, the anchors' positives [m] among them.
-    pub fn run(&self, kernels: &dyn Kernels, positive: &Tensor) -> Contrast {
-        let (anchors, keys) = self.unit(kernels);
-        let inverse_temperature = 1.0 / self.temperature;
-        let weight = self.weight * (self.scale * inverse_temperature);
+    pub fn run(&self, world: &World, kernels: &dyn Kernels) -> Result<Contrast, EngineError> {
+        match self.positives {
+            Positives::Keys(places) if world.size() == 1 => Ok(self.in_one_pass(kernels, places)),
+            _ => self.in_two(world, kernels),
+        }
+    }
+
+    fn in_one_pass(&self, kernels: &dyn Kernels, positives: &Tensor) -> Contrast {
+        let (anchors, keys) = (kernels.unit_rows(self.anchors, Norm::Root), kernels.unit_rows(self.keys, Norm::Root));
+        let weight = self.slope();
         let mut pairs = kernels.all_pairs(&Pairs {
             anchors: &anchors.rows,
             keys: &keys.rows,
             count: self.count,
-            inverse_temperature,
-            factor: RowFactor { weight: &weight, epsilon: 0.0, diagonal: None },
+            inverse_temperature: 1.0 / self.temperature,
+            factor: Factor::OfSums(RowFactor { weight: &weight, epsilon: 0.0, diagonal: None }),
             bf16: false,
         });
-        let rows = kernels.gather(&keys.rows, positive);
+        let rows = kernels.gather(&keys.rows, positives);
         let loss = self.value(self.weight, &pairs.sums, &self.logits(&anchors.rows, &rows));
         let pull = -weight.unsqueeze(1);
         pairs.anchors += rows * &pull;
-        kernels.scatter_add(&mut pairs.keys, positive, &(&anchors.rows * &pull));
+        kernels.scatter_add(&mut pairs.keys, positives, &(&anchors.rows * &pull));
         Contrast {
             loss,
             anchors: kernels.unit_rows_backward(&anchors, &pairs.anchors),
@@ -68,68 +81,65 @@ impl InfoNce<'_> {
         }
     }
 
-    /// Keys lie on several ranks, each with its own; every rank has all the anchors, and takes the positives of those that
-    /// it owns (`own` [k] of the m). Partial row sums are added over the ranks; the loss and the anchors' gradients are
-    /// this rank's part.
-    pub fn run_over_ranks(
-        &self,
-        world: &World,
-        kernels: &dyn Kernels,
-        own: &Tensor,
-        positives: Positives,
-    ) -> Result<Contrast, EngineError> {
-        let (anchors, keys) = self.unit(kernels);
+    fn in_two(&self, world: &World, kernels: &dyn Kernels) -> Result<Contrast, EngineError> {
         let inverse_temperature = 1.0 / self.temperature;
-        let half = |anchors: &UnitRows, keys: &UnitRows, count: Option<&Tensor>| {
-            kernels.half_pairs(&HalfPairs { anchors: &anchors.rows, keys: &keys.rows, count, inverse_temperature })
-        };
-        let besides = match positives {
+        let (anchors, keys) = (kernels.unit_rows(self.anchors, Norm::Root), kernels.unit_rows(self.keys, Norm::Root));
+        let own_anchors = kernels.unit_rows(&kernels.gather(self.anchors, self.own_anchors), Norm::Root);
+        let own_keys = kernels.unit_rows(&kernels.gather(self.keys, self.own_keys), Norm::Root);
+        let besides = match self.positives {
             Positives::Keys(_) => None,
             Positives::Besides(rows) => Some(kernels.unit_rows(rows, Norm::Root)),
         };
-        let own_anchors = kernels.gather(&anchors.rows, own);
-        let rows = match (positives, &besides) {
+        let rows = match (self.positives, &besides) {
             (Positives::Besides(_), Some(unit)) => unit.rows.shallow_clone(),
-            (Positives::Keys(places) | Positives::Besides(places), _) => kernels.gather(&keys.rows, places),
+            (Positives::Keys(places) | Positives::Besides(places), _) => kernels.gather(&own_keys.rows, places),
         };
-        let logits = self.logits(&own_anchors, &rows);
-        let to_keys = half(&anchors, &keys, self.count);
+        let logits = self.logits(&own_anchors.rows, &rows);
+        let half = kernels.half_pairs(&HalfPairs {
+            anchors: &own_anchors.rows,
+            keys: &keys.rows,
+            count: self.count,
+            inverse_temperature,
+        });
         // what a positive besides the keys adds to its denominator
-        let added = besides.as_ref().map(|_| logits.exp().to_kind(to_keys.sums.kind()));
-        let mut sums = to_keys.sums;
-        if let Some(added) = &added {
-            let _ = sums.index_add_(0, own, added);
-        }
-        let sums = world.sum(sums)?;
-        let weight = self.weight * (self.scale * inverse_temperature);
-        let factor = &weight / &sums;
-        let mut d_anchors = to_keys.rows * factor.unsqueeze(1);
-        let mut d_keys = half(&keys, &anchors, Some(&factor)).rows;
-        if let Some(count) = self.count {
-            d_keys *= count.unsqueeze(1);
-        }
-        let at_own = |x: &Tensor| x.index_select(0, own);
-        let loss = self.value(&at_own(self.weight), &at_own(&sums), &logits);
+        let added = besides.as_ref().map(|_| logits.exp().to_kind(half.sums.kind()));
+        let sums = added.as_ref().map_or_else(|| half.sums.shallow_clone(), |added| &half.sums + added);
+        let own_weight = self.slope().index_select(0, self.own_anchors);
+        let factor = &own_weight / &sums;
+        let factors = world.collect(&factor, self.own_anchors, self.anchors.size()[0])?;
+        let own_count = self.count.map(|count| count.index_select(0, self.own_keys));
+        let mut d_keys = kernels
+            .all_pairs(&Pairs {
+                anchors: &anchors.rows,
+                keys: &own_keys.rows,
+                count: own_count.as_ref(),
+                inverse_temperature,
+                factor: Factor::Given(&factors),
+                bf16: false,
+            })
+            .keys;
+        let loss = self.value(&self.weight.index_select(0, self.own_anchors), &sums, &logits);
         let pull = match &added {
-            None => -at_own(&weight),
-            Some(added) => at_own(&factor) * added - at_own(&weight),
+            None => -own_weight,
+            Some(added) => &factor * added - own_weight,
         };
         let pull = pull.unsqueeze(1);
-        kernels.scatter_add(&mut d_anchors, own, &(rows * &pull));
-        let d_positives = own_anchors * pull;
-        if let Positives::Keys(places) = positives {
+        let d_anchors = half.rows * factor.unsqueeze(1) + &rows * &pull;
+        let d_positives = &own_anchors.rows * pull;
+        if let Positives::Keys(places) = self.positives {
             kernels.scatter_add(&mut d_keys, places, &d_positives);
         }
         Ok(Contrast {
             loss,
-            anchors: kernels.unit_rows_backward(&anchors, &d_anchors),
-            keys: kernels.unit_rows_backward(&keys, &d_keys),
+            anchors: kernels.unit_rows_backward(&own_anchors, &d_anchors),
+            keys: kernels.unit_rows_backward(&own_keys, &d_keys),
             positives: besides.map(|unit| kernels.unit_rows_backward(&unit, &d_positives)),
         })
     }
 
-    fn unit(&self, kernels: &dyn Kernels) -> (UnitRows, UnitRows) {
-        (kernels.unit_rows(self.anchors, Norm::Root), kernels.unit_rows(self.keys, Norm::Root))
+    /// [m] weight, scale and temperature in one
+    fn slope(&self) -> Tensor {
+        self.weight * (self.scale / self.temperature)
     }
 
     /// [k] f64, of unit rows with their positives

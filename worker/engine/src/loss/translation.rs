@@ -1,9 +1,9 @@
 //! Translation alignment with noise (spec 5.5): texts S and graph X, each perturbed by multiplicative Gaussian noise,
 //! -(1/N) sum_i log( e_ii / (sum_j e_ij + 1e-8) + 1e-8 ), e_ij = exp(y_i . x_j), over all N nodes (or those in scope),
-//! temperature 1. A rank takes the rows y_i it owns; the x_j of the others come around the ring, or as moments in one reduction.
+//! temperature 1. A rank takes the rows it owns; those of the others come as they are, or as moments in one reduction.
 
 use crate::error::EngineError;
-use crate::kernels::{HalfPairs, Kernels, Norm, PairGrads, Pairs, Precision, RowFactor};
+use crate::kernels::{Factor, HalfPairs, Kernels, Norm, PairGrads, Pairs, Precision, RowFactor};
 use crate::world::World;
 use tch::{Kind, Tensor};
 
@@ -11,8 +11,8 @@ const EPSILON: f64 = 1e-8;
 
 pub struct Translation<'a> {
     pub world: &'a World,
-    /// Rows of each rank, and of all: N
-    pub counts: &'a [i64],
+    /// Where the own rows lie among those of all ranks, and how many those are: N
+    pub places: &'a Tensor,
     pub total: usize,
     /// [n, d] S and X, own rows
     pub text: &'a Tensor,
@@ -62,10 +62,10 @@ impl Translation<'_> {
                 keys: x,
                 count: None,
                 inverse_temperature: 1.0,
-                factor,
+                factor: Factor::OfSums(factor),
                 bf16: self.precision == Precision::Bf16,
             })),
-            (Precision::Full | Precision::Bf16, _) => self.by_ring(kernels, y, x, &factor),
+            (Precision::Full | Precision::Bf16, _) => self.over_ranks(kernels, y, x, &factor),
         }
     }
 
@@ -84,33 +84,27 @@ impl Translation<'_> {
         Ok(PairGrads { sums: to_keys.sums, anchors: to_keys.rows * factors.unsqueeze(1), keys })
     }
 
-    /// Two turns: the row sums must be whole before they can weigh the gradients of x.
-    fn by_ring(
+    /// Own y against all x; with every row's factor known, all y against own x.
+    fn over_ranks(
         &self,
         kernels: &dyn Kernels,
         y: &Tensor,
         x: &Tensor,
         factor: &RowFactor,
     ) -> Result<PairGrads, EngineError> {
-        let rows = self.counts;
-        let half = |anchors: &Tensor, keys: &Tensor, count: Option<&Tensor>| {
-            kernels.half_pairs(&HalfPairs { anchors, keys, count, inverse_temperature: 1.0 })
-        };
-        let (mut sums, mut anchors) = (Tensor::zeros_like(factor.weight), y.zeros_like());
-        self.world.ring(x, rows, |_, x| {
-            let to_block = half(y, x, None);
-            sums += to_block.sums;
-            anchors += to_block.rows;
-            Ok(())
-        })?;
-        let factors = factor.of(&sums);
-        let weighted = Tensor::cat(&[y, &factors.unsqueeze(1)], 1);
-        let (d, mut keys) = (y.size()[1], x.zeros_like());
-        self.world.ring(&weighted, rows, |_, block| {
-            let (y, factors) = (block.narrow(1, 0, d).contiguous(), block.select(1, d).contiguous());
-            keys += half(x, &y, Some(&factors)).rows;
-            Ok(())
-        })?;
-        Ok(PairGrads { anchors: anchors * factors.unsqueeze(1), sums, keys })
+        let all = |own: &Tensor| self.world.collect(own, self.places, self.total as i64);
+        let half = kernels.half_pairs(&HalfPairs { anchors: y, keys: &all(x)?, count: None, inverse_temperature: 1.0 });
+        let factors = factor.of(&half.sums);
+        let keys = kernels
+            .all_pairs(&Pairs {
+                anchors: &all(y)?,
+                keys: x,
+                count: None,
+                inverse_temperature: 1.0,
+                factor: Factor::Given(&all(&factors)?),
+                bf16: false,
+            })
+            .keys;
+        Ok(PairGrads { sums: half.sums, anchors: half.rows * factors.unsqueeze(1), keys })
     }
 }

@@ -97,7 +97,7 @@ impl<'a> Intents<'a> {
         let scope = &input.batch.scope;
         let translation = Translation {
             world: input.world,
-            counts: &scope.counts,
+            places: &scope.places,
             total: scope.total,
             text: &self.student.z,
             graph: &scope.of_table(x),

@@ -1,8 +1,8 @@
 //! The models, one file each, as sums of loss terms. Each model contains the one before it:
 //! LightGCN < RLMRec-Con (profile alignment) < IRLLRec (intents, translation, matching).
 //!
-//! A model makes rows of its own nodes ([n, d]); the batch's heads are then gathered from their owners ([H, d]), the terms
-//! add to gradients of both, and the heads' gradients go back to their owners. `step.rs` orders this.
+//! A model makes rows of its own nodes ([n, d]); the batch's heads are then gathered from their owners ([H, d]); each rank
+//! makes the gradients of the rows it owns. `step.rs` orders this.
 
 pub mod irllrec;
 pub mod lightgcn;
@@ -57,7 +57,7 @@ pub struct Terms {
     pub itm: f64,
 }
 
-/// Rows of the batch's heads, [H, d] each, or gradients of them; those a model does not have are none.
+/// Rows of the batch's heads, [H, d] each, or gradients of the own ones, [k, d]; those a model does not have are none.
 pub struct HeadRows {
     /// X
     pub x: Tensor,
@@ -90,9 +90,11 @@ impl HeadRows {
         HeadRows { x, z: other(&self.z), g: other(&self.g), s: other(&self.s) }
     }
 
-    pub fn zeros_like(&self) -> HeadRows {
-        let zeros = |x: &Option<Tensor>| x.as_ref().map(Tensor::zeros_like);
-        HeadRows { x: self.x.zeros_like(), z: zeros(&self.z), g: zeros(&self.g), s: zeros(&self.s) }
+    /// As many zero rows of the same parts.
+    pub fn zeros(&self, rows: i64) -> HeadRows {
+        let zeros = |x: &Tensor| Tensor::zeros([rows, x.size()[1]], (x.kind(), x.device()));
+        let part = |x: &Option<Tensor>| x.as_ref().map(zeros);
+        HeadRows { x: zeros(&self.x), z: part(&self.z), g: part(&self.g), s: part(&self.s) }
     }
 }
 

@@ -22,7 +22,7 @@ mod top_k;
 pub use simd::Level;
 
 use super::{
-    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm,
+    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm,
     PairGrads, Pairs, Precision, Ranking, TowerOutput, UnitRows,
 };
 use crate::error::EngineError;
@@ -188,6 +188,7 @@ impl Kernels for CpuKernels {
             lists: propagation::lists(&self.graph, adjacency, part),
             scale: &self.graph.inverse_sqrt_degree,
             d: width(&x),
+            reads: if part == Part::Halo { self.graph.columns() } else { self.graph.rows() },
             x: floats(&x),
             plus: plus.as_ref().map(floats),
             adds: part == Part::Halo,
@@ -253,11 +254,13 @@ impl Kernels for CpuKernels {
         let d = width(pairs.anchors);
         let (anchors, keys) = (aligned(pairs.anchors), aligned(pairs.keys));
         let padded = width(&anchors);
-        let factor = &pairs.factor;
-        let (weight, diagonal) = (floats(factor.weight), factor.diagonal.map(floats));
-        let epsilon = factor.epsilon as f32;
+        let (weight, diagonal, epsilon) = match &pairs.factor {
+            Factor::OfSums(f) => (floats(f.weight), f.diagonal.map(floats), Some(f.epsilon as f32)),
+            Factor::Given(factors) => (floats(factors), None, None),
+        };
         // RowFactor::of, a row at a time
         let coefficient = |b: usize, sum: f32| {
+            let Some(epsilon) = epsilon else { return weight[b] };
             let sum = sum + epsilon;
             let q = diagonal.map_or(1.0, |diagonal| {
                 let q = diagonal[b].exp() / sum;

@@ -71,7 +71,9 @@ pub(crate) struct Product<'a> {
     pub(crate) scale: &'a [f32],
     /// A multiple of 32.
     pub(crate) d: usize,
-    /// [columns, d], or the columns that the lists name
+    /// Columns that the lists may name.
+    pub(crate) reads: usize,
+    /// [reads or more, d]
     pub(crate) x: &'a [f32],
     /// [rows, d]
     pub(crate) plus: Option<&'a [f32]>,
@@ -82,6 +84,7 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// out [rows, d]; `sum` [rows, d] += out
     pub(crate) fn run(&self, level: Level, team: &Team, out: &mut [f32], sum: Option<&mut [f32]>) {
+        assert!(self.x.len() >= self.reads * self.d, "rows of x are missing");
         let size = self.lists.rows() * self.d;
         let sizes = [out.len(), self.plus.map_or(size, <[f32]>::len), sum.as_ref().map_or(size, |s| s.len())];
         assert!(self.d.is_multiple_of(COLUMNS) && sizes == [size; 3], "wrong shapes {sizes:?}");
@@ -108,7 +111,7 @@ impl Vectorised for Rows<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Rows { job, rows, out, mut sum } = self;
-        let (d, columns) = (job.d, job.x.len() / job.d);
+        let d = job.d;
         let vectors = COLUMNS / S::LANES;
         let first = rows.start;
         for (v, out) in rows.zip(out.chunks_exact_mut(d)) {
@@ -116,13 +119,11 @@ impl Vectorised for Rows<'_> {
             if job.adds && neighbours.is_empty() {
                 continue;
             }
-            // both parts of a row ascend
-            assert!(neighbours.last().is_none_or(|&t| (t as usize) < columns), "a row of x is missing");
             // SAFETY: the caller enabled S.
             let scale = unsafe { S::splat(job.lists.inverse_sqrt_degree[v]) };
             for column in (0..d).step_by(COLUMNS) {
-                // SAFETY: x has the columns (asserted: the last is the largest), the scales as many; plus and sum have
-                // the shapes that `run` asserted.
+                // SAFETY: the graph's lists name no column beyond `reads`, and `run` asserted that x has those; there is a
+                // scale for every column; plus and sum have the shapes asserted.
                 unsafe {
                     let mut acc = [S::splat(0.0); 4];
                     for &t in neighbours {

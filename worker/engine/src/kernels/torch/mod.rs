@@ -7,8 +7,8 @@
 mod sparse;
 
 use super::{
-    AdamStep, Adjacency, Candidates, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, LEAKY_SLOPE,
-    MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, TowerOutput, UnitRows,
+    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels,
+    LEAKY_SLOPE, MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, RowFactor, TowerOutput, UnitRows,
 };
 use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
@@ -172,19 +172,25 @@ impl Kernels for TorchKernels {
                 e *= count;
             }
             let sum = e.sum_dim_intlist(1, false, self.kind);
-            let diagonal = pairs.factor.diagonal.map(rows);
-            let factor = super::RowFactor {
-                weight: &rows(pairs.factor.weight),
-                epsilon: pairs.factor.epsilon,
-                diagonal: diagonal.as_ref(),
+            let factors = match &pairs.factor {
+                Factor::Given(factors) => rows(factors),
+                Factor::OfSums(f) => {
+                    let diagonal = f.diagonal.map(rows);
+                    let (weight, epsilon) = (rows(f.weight), f.epsilon);
+                    RowFactor { weight: &weight, epsilon, diagonal: diagonal.as_ref() }.of(&sum)
+                }
             };
-            e *= factor.of(&sum).unsqueeze(1);
+            e *= factors.unsqueeze(1);
             anchors.push(e.matmul(pairs.keys));
             keys += e.tr().matmul(&block);
             sums.push(sum);
         }
         if sums.is_empty() {
-            return PairGrads { sums: pairs.factor.weight.copy(), anchors: pairs.anchors.copy(), keys };
+            return PairGrads {
+                sums: Tensor::zeros([0], (self.kind, self.device)),
+                anchors: pairs.anchors.copy(),
+                keys,
+            };
         }
         PairGrads { sums: Tensor::cat(&sums, 0), anchors: Tensor::cat(&anchors, 0), keys }
     }
