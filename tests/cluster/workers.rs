@@ -33,6 +33,24 @@ fn every_number_of_workers_trains_the_same_model() {
     }
 }
 
+/// Fewer negatives, still the same on every rank.
+#[test]
+fn every_number_of_workers_draws_the_same_negatives() {
+    let (folder, job) = workspace("irllrec", 3);
+    for negatives in ["\"batch\"", "{ sampled = 40 }"] {
+        let toml = std::fs::read_to_string(&job).unwrap();
+        let other = job.with_file_name("negatives.toml");
+        std::fs::write(&other, format!("{toml}\n[loss]\nnegatives = {negatives}\n")).unwrap();
+        let name = negatives.replace(|c: char| !c.is_alphanumeric(), "");
+        let [alone, several] = [1, 3].map(|n| run(&other, &folder.path().join(format!("{name}-{n}")), n));
+        let found = Differences::between(&alone, &several);
+        println!("negatives = {negatives}: {found:?}");
+        assert!(found.worst_loss() <= 1e-4 && found.metrics <= 1e-4, "{negatives}: {found:?}");
+        let all = run(&job, &folder.path().join(format!("{name}-all")), 1);
+        assert!(Differences::between(&alone, &all).worst_loss() > 1e-3, "{negatives} changes nothing");
+    }
+}
+
 #[test]
 fn the_same_workers_twice_are_bitwise_equal() {
     let (folder, job) = workspace("irllrec", EPOCHS);

@@ -78,8 +78,8 @@ async fn two_workers(stage: &Stage) -> (JobId, stand_in::Launch, [Worker; 2]) {
     let job = stage.submit_with("two", &[("cluster.workers", "2")]).await;
     let launch = stage.launched().await;
     // in the other order: ranks are names, not arrivals
-    let mut second = Worker::of_rank(launch.clone(), 1).await.unwrap();
-    let mut first = Worker::of_rank(launch.clone(), 0).await.unwrap();
+    let mut second = within(Worker::of_rank(launch.clone(), 1)).await.expect("rank 1 registers");
+    let mut first = within(Worker::of_rank(launch.clone(), 0)).await.expect("rank 0 registers");
     for (rank, worker) in [&mut first, &mut second].into_iter().enumerate() {
         let form = worker.form().await;
         assert_eq!((form.rank, form.world, form.store.as_str()), (rank as u32, 2, "here:4000"));
@@ -95,6 +95,8 @@ async fn two_workers_meet_at_the_store_of_rank_0_and_both_must_finish() {
     first.train_an_epoch(0).await;
     second.finish().await;
     // what rank 0 has not said is not over
+    stage.wait_for(&job, Phase::Running).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(stage.status(&job).await.phase(), Phase::Running);
     first.finish().await;
     stage.wait_for(&job, Phase::Succeeded).await;
@@ -106,6 +108,7 @@ async fn a_worker_that_was_let_down_waits_for_the_culprit_to_be_named() {
     let (job, launch, [first, second]) = two_workers(&stage).await;
     first.ready().await;
     second.ready().await;
+    stage.wait_for(&job, Phase::Running).await;
     let kind = FailureKind::WorkerLost.into();
     first.say(Message::Failed(Failed { kind, reason: "all_reduce: connection closed by peer".into() })).await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;

@@ -24,12 +24,16 @@ fn method(strategy: PartitionStrategy) -> Method {
     }
 }
 
-/// Partial sums are exact for linear layers only: the intent view needs raw rows.
+/// Partial sums are for linear layers only: the intent view needs raw rows. They also sum up a row in another order, which
+/// LightGCN does not mind; the contrastive models amplify the last bit within a few epochs, so they get raw rows by default.
 fn scheme(spec: &JobSpec) -> Scheme {
     match (spec.partition.halo, spec.model.kind) {
         (Halo::Allgather, _) => Scheme::AllGather,
-        (Halo::Raw, _) | (Halo::Auto | Halo::Prepost, ModelKind::Irllrec) => Scheme::Halo,
-        (Halo::Prepost | Halo::Auto, ModelKind::Lightgcn | ModelKind::RlmrecCon) => Scheme::Aggregate,
+        (Halo::Raw, _) | (Halo::Prepost, ModelKind::Irllrec) => Scheme::Halo,
+        (Halo::Auto, ModelKind::RlmrecCon | ModelKind::Irllrec) => Scheme::Halo,
+        (Halo::Auto, ModelKind::Lightgcn) | (Halo::Prepost, ModelKind::Lightgcn | ModelKind::RlmrecCon) => {
+            Scheme::Aggregate
+        }
     }
 }
 
