@@ -339,11 +339,10 @@ fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Opti
     Ok(Some(Texts { profile: table([user_profile, item_profile]), intent }))
 }
 
-/// Up to these weights the error stays below f32 rounding (6e-8) of the whole gradient's largest element. Measured on
-/// amazon after 300 steps at weight 1e-3: the moment form moves the gradient by 2.2e-7, bf16 by 9.3e-8, and the move is
-/// linear in the weight; the rest is margin for late training, where cosines near 1 make moments err most (RESULTS.md).
+/// Up to this weight the moment form's error stays below f32 rounding (6e-8) of the whole gradient's largest element.
+/// Measured on amazon after 300 steps at weight 1e-3 it moves the gradient by 2.2e-7, and the move is linear in the weight;
+/// the rest is margin for late training, where cosines near 1 make moments err most (RESULTS.md).
 const MOMENTS_UP_TO: f64 = 1e-5;
-const BF16_UP_TO: f64 = 1e-4;
 
 fn translation_precision(spec: &JobSpec, world: &World, kernels: &dyn Kernels, notices: &mut Vec<String>) -> Precision {
     // the matching term holds the translation term once more
@@ -354,12 +353,12 @@ fn translation_precision(spec: &JobSpec, world: &World, kernels: &dyn Kernels, n
         TranslationPrecision::F32 => Precision::Full,
         TranslationPrecision::Bf16 => Precision::Bf16,
         TranslationPrecision::Moments => Precision::Moments,
+        // the same on any number of workers, so never bf16
         TranslationPrecision::Auto if weight <= MOMENTS_UP_TO && moments_pay => Precision::Moments,
-        TranslationPrecision::Auto if weight <= BF16_UP_TO => Precision::Bf16,
         TranslationPrecision::Auto => Precision::Full,
     };
     let picked = match kernels.precision(wanted) {
-        // the ring has f32 products only
+        // several workers have f32 products only
         Precision::Bf16 if world.size() > 1 => Precision::Full,
         picked => picked,
     };
