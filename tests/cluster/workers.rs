@@ -59,6 +59,12 @@ fn the_same_workers_twice_are_bitwise_equal() {
     let embeddings =
         ["a", "b"].map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());
     assert!(embeddings[0] == embeddings[1], "the embeddings differ");
+    // all that several workers leave is cleared by --fresh
+    let run_dir = folder.path().join("a");
+    let args = ["run", text(&job), "--run-dir", text(&run_dir), "--workers", "3", "--threads", "1", "--fresh"];
+    let done = finish(&mut coordinator(&args));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(metric_lines(&run_dir), first);
 }
 
 /// Saved by three workers, gone on with by one and by two: the same training.

@@ -3,14 +3,11 @@
 
 use accord_collective::{Collective, CollectiveError};
 use accord_data::Dataset;
-use accord_data::partition::{Choice, Partition, PartitionError};
+use accord_data::partition::{Choice, KEPT_FILE, Partition, PartitionError, VERSION};
 use accord_engine::world::{HaloOptions, World};
 use accord_spec::{HaloPrecision, JobSpec};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// Where rank 0 keeps the partition for the next generation.
-const CACHE: &str = "partition.bin";
 
 /// The world of this rank. `digest`: of the dataset, so that a kept partition is of the same data.
 ///
@@ -60,8 +57,8 @@ fn shared_partition(
 
 fn made_or_kept(spec: &JobSpec, dataset: &Dataset, size: usize, run_dir: &Path) -> Partition {
     let Choice { method, cost, .. } = Choice::of(spec);
-    let key = format!("{} {size} {} {cost:?}", dataset.manifest.digest, method.name());
-    let path = run_dir.join(CACHE);
+    let key = format!("{VERSION} {} {size} {} {cost:?}", dataset.manifest.digest, method.name());
+    let path = run_dir.join(KEPT_FILE);
     if let Ok(Some(kept)) = Partition::load(&path, &key) {
         tracing::info!("the partition is kept from an earlier generation");
         return kept;

@@ -1,5 +1,6 @@
 //! The run directory: the stable interface between a run and whoever looks at it. Knows its files, who may write them
-//! and what must match when a run goes on. The coordinator writes everything but checkpoint shards and `export/`.
+//! and what must match when a run goes on. The coordinator writes everything but checkpoint shards, `export/` and the
+//! partition that several workers keep.
 //!
 //! # Layout
 //! * [`open`]: takes the directory for one generation and finds where to resume.
@@ -14,6 +15,7 @@ pub mod open;
 pub mod scribe;
 pub mod summary;
 
+use accord_data::partition::KEPT_FILE;
 use accord_spec::JobSpec;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,7 +118,7 @@ pub fn clear(dir: &Path) -> Result<(), RunDirError> {
         absent_is_fine(std::fs::remove_dir_all(&path), &path)?;
     }
     // the two files that make it a run directory go last: an interrupted clearing can be repeated
-    for file in [METRICS_FILE, SUMMARY_FILE, DATASET_FILE, JOB_FILE, JOB_ROOT_FILE] {
+    for file in [METRICS_FILE, SUMMARY_FILE, DATASET_FILE, KEPT_FILE, JOB_FILE, JOB_ROOT_FILE] {
         let path = dir.join(file);
         absent_is_fine(std::fs::remove_file(&path), &path)?;
     }

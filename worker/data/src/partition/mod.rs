@@ -31,6 +31,11 @@ use report::Report;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What a run directory calls the partition that its next generation takes up again.
+pub const KEPT_FILE: &str = "partition.bin";
+/// Of the algorithms: a partition kept by another version is made anew.
+pub const VERSION: u32 = 1;
+
 /// How nodes are given to workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
