@@ -106,7 +106,7 @@ impl Fixture {
             Tensor::cat(&rows, 0).index_select(0, own).to_kind(self.kind).to(device)
         };
         (self.model != ModelKind::Lightgcn)
-            .then(|| Texts { profile: table("prf"), intent: (self.model == ModelKind::Irllrec).then(|| table("int")) })
+            .then(|| Texts::new(table("prf"), (self.model == ModelKind::Irllrec).then(|| table("int"))))
     }
 
     /// The factors 1 + e that the official code drew in this step.

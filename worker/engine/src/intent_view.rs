@@ -3,9 +3,9 @@
 
 use crate::batch::BatchRows;
 use crate::error::EngineError;
-use crate::kernels::{HeadGrads, IntentLayer, Kernels};
+use crate::kernels::{HeadGrads, IntentGrads, IntentLayer, Kernels, largest, prototype_bound};
 use crate::world::World;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 pub struct IntentView {
     layers: Vec<IntentLayer>,
@@ -23,7 +23,7 @@ pub fn forward(kernels: &dyn Kernels, inputs: &[Tensor], heads: &Tensor, prototy
 }
 
 /// dG [n, d], zero outside the own heads -> what each input receives [n, d], and this rank's part of the prototypes'
-/// gradients. Needs, of the remote heads beside it, dG and two numbers a layer: one exchange for all layers.
+/// gradients, f64. Needs, of the remote heads beside it, dG and two numbers a layer: one exchange for all layers.
 pub fn backward(
     world: &World,
     kernels: &dyn Kernels,
@@ -42,15 +42,22 @@ pub fn backward(
     }
     let (all, heads) = world.head_slots(kernels, batch, &Tensor::cat(&columns, 1))?;
     let g = all.narrow(1, 0, d).contiguous();
-    let mut d_prototypes = prototypes.map(Tensor::zeros_like);
     let number = |layer: usize, which: i64| all.select(1, d + 2 * layer as i64 + which).contiguous();
     let layers = inputs.iter().zip(&view.layers).enumerate();
-    let d_inputs = layers.map(|(l, (e, layer))| {
+    let grads = layers.map(|(l, (e, layer))| {
         let given = HeadGrads { heads: &heads, g: &g, q: &number(l, 0), inverse_sum: &number(l, 1) };
-        let grads = kernels.intent_view_backward(e, prototypes, layer, &given);
-        d_prototypes.iter_mut().zip(&grads.prototypes).for_each(|(sum, grad)| *sum += grad);
-        grads.e
+        kernels.intent_view_backward(e, prototypes, layer, &given)
     });
-    let d_inputs = d_inputs.collect();
-    Ok((d_inputs, d_prototypes))
+    let mut grads: Vec<IntentGrads> = grads.collect();
+
+    // one bound for all layers: their gradients are added
+    let own: Vec<Tensor> = inputs.iter().map(|e| world.own(e)).collect();
+    let largest = world.max([largest(&own), largest(grads.iter().map(|grads| &grads.intents))])?;
+    let bound = prototype_bound(prototypes, world.nodes() * inputs.len(), largest);
+    let mut d_prototypes = prototypes.map(|c| c.zeros_like().to_kind(Kind::Double));
+    for (e, grads) in inputs.iter().zip(&mut grads) {
+        let of_layer = kernels.intents_backward(e, &grads.intents, prototypes, bound, &mut grads.e);
+        d_prototypes.iter_mut().zip(of_layer).for_each(|(sum, grad)| *sum += grad);
+    }
+    Ok((grads.into_iter().map(|grads| grads.e).collect(), d_prototypes))
 }

@@ -11,7 +11,7 @@ use crate::model::{Clock, HeadRows, StepInput, Terms, lightgcn};
 use crate::report::Losses;
 use crate::weights::{Tower, Weights};
 use crate::world::World;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Parameters and optimiser state: embeddings of the own nodes, and whole copies of everything else.
 pub struct ModelState {
@@ -106,13 +106,13 @@ impl ModelState {
         if let (Some(profiles), Some(tower), Some(d_users), Some(d_z), Some(grad)) =
             (&profiles, &weights.profile, d_profiles, &d_own.z, &mut grads.profile)
         {
-            clock.time("text towers backward", || profiles.backward(input, tower, d_users, d_z, grad));
+            clock.time("text towers backward", || profiles.backward(input, tower, d_users, d_z, grad))?;
         }
         let mut extra = Vec::new();
         if let (Some(intents), Some(mut d_s), Some(d_own_s), Some(d_g)) = (&intents, d_s, &d_own.s, &d_own.g) {
             kernels.scatter_add(&mut d_s, &batch.scope.heads, d_own_s);
             if let (Some(tower), Some(grad)) = (&weights.intent, &mut grads.intent) {
-                clock.time("text towers backward", || intents.backward_text(input, tower, &d_s, grad));
+                clock.time("text towers backward", || intents.backward_text(input, tower, &d_s, grad))?;
             }
             let (d_layers, d_prototypes) =
                 clock.time("intent view backward", || intents.backward_view(input, &graph, d_g))?;
@@ -126,28 +126,19 @@ impl ModelState {
         Ok(StepGrads { losses, weights: grads })
     }
 
-    /// One flat all-reduce: the dense gradients are summed; the teacher is averaged every `teacher_sync_steps`.
+    /// One flat all-reduce in f64: the dense gradients are summed; the teacher is averaged every `teacher_sync_steps`.
+    /// Then the gradients are the weights' own kind.
     fn sum_dense(&mut self, world: &World, grads: &mut Weights, teacher_sync_steps: u64) -> Result<(), EngineError> {
-        if world.size() == 1 {
-            return Ok(());
+        if world.size() > 1 {
+            let syncs = (self.step + 1).is_multiple_of(teacher_sync_steps.max(1));
+            let teacher = self.teacher.iter_mut().filter(|_| syncs).flat_map(Tower::tensors_mut);
+            // equal f32 values keep their bits: their f64 sum is exact
+            let shares = grads.dense_mut().into_iter().map(|x| (x, 1.0));
+            let shares = shares.chain(teacher.map(|x| (x, world.size() as f64)));
+            sum_flat(world, shares.collect())?;
         }
-        let syncs = (self.step + 1).is_multiple_of(teacher_sync_steps.max(1));
-        let teacher = self.teacher.iter_mut().filter(|_| syncs).flat_map(Tower::tensors_mut);
-        let teacher = teacher.map(|x| {
-            *x /= world.size() as f64;
-            x
-        });
-        let mut tensors: Vec<&mut Tensor> = grads.dense_mut().into_iter().chain(teacher).collect();
-        if tensors.is_empty() {
-            return Ok(());
-        }
-        let flat: Vec<Tensor> = tensors.iter().map(|x| x.contiguous().view([-1])).collect();
-        let sum = world.sum(Tensor::cat(&flat, 0))?;
-        let mut at = 0;
-        for x in &mut tensors {
-            let size = x.numel() as i64;
-            x.copy_(&sum.narrow(0, at, size).view(x.size().as_slice()));
-            at += size;
+        for (grad, weight) in grads.dense_mut().into_iter().zip(self.weights.dense()) {
+            *grad = grad.to_kind(weight.kind());
         }
         Ok(())
     }
@@ -162,6 +153,22 @@ impl ModelState {
             kernels.adam(w, grad, [m, v], step);
         }
     }
+}
+
+/// Each tensor becomes its f64 sum over the ranks, divided by its number.
+fn sum_flat(world: &World, tensors: Vec<(&mut Tensor, f64)>) -> Result<(), EngineError> {
+    if tensors.is_empty() {
+        return Ok(());
+    }
+    let flat: Vec<Tensor> = tensors.iter().map(|(x, _)| x.to_kind(Kind::Double).reshape([-1])).collect();
+    let sum = world.sum(Tensor::cat(&flat, 0))?;
+    let mut at = 0;
+    for (x, divisor) in tensors {
+        let size = x.numel() as i64;
+        x.copy_(&(sum.narrow(0, at, size) / divisor).view(x.size().as_slice()));
+        at += size;
+    }
+    Ok(())
 }
 
 fn gather_heads(

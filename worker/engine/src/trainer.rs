@@ -336,7 +336,7 @@ fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Opti
         Tensor::cat(&sides.map(rows), 0).to(device)
     };
     let intent = (kind == ModelKind::Irllrec).then(|| table([user_intent, item_intent]));
-    Ok(Some(Texts { profile: table([user_profile, item_profile]), intent }))
+    Ok(Some(Texts::new(table([user_profile, item_profile]), intent)))
 }
 
 /// Up to this weight the moment form's error stays below f32 rounding (6e-8) of the whole gradient's largest element.

@@ -1,6 +1,6 @@
 //! What is trained, as named tensors: parameters, and in the same shape their gradients and Adam moments.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Two linear layers with LeakyReLU(0.01) between: T -> H -> d, H = floor((T + d) / 2). Layouts of torch.nn.Linear.
 #[derive(Debug)]
@@ -87,10 +87,10 @@ impl Weights {
         self.tensors_mut().into_iter().skip(1).collect()
     }
 
-    /// Zeros of the same shapes, but no rows of embeddings yet.
+    /// f64 zeros of the same shapes for gradients that sum over all nodes, but no rows of embeddings yet.
     pub fn dense_zeros(&self) -> Weights {
         let all = Weights { embeds: self.embeds.narrow(0, 0, 0), ..self.map(Tensor::shallow_clone) };
-        all.zeros_like()
+        all.map(|x| Tensor::zeros(x.size(), (Kind::Double, x.device())))
     }
 
     /// Zeros of the same shapes.

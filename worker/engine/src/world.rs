@@ -260,6 +260,18 @@ impl World {
         Ok(x)
     }
 
+    /// The largest of each of `values` over the ranks; infinite where one is not a number.
+    pub fn max<const N: usize>(&self, values: [f64; N]) -> Result<[f64; N], EngineError> {
+        let values = values.map(|value| if value.is_nan() { f64::INFINITY } else { value });
+        if self.size() == 1 || N == 0 {
+            return Ok(values);
+        }
+        let all = Tensor::from_slice(&values).to(self.device);
+        self.collective.all_reduce(&all, Reduce::Max)?.wait()?;
+        let all: Vec<f64> = Vec::try_from(all.to(Device::Cpu)).expect("f64 on the CPU");
+        Ok(std::array::from_fn(|i| all[i]))
+    }
+
     /// Sums of whole numbers over the ranks.
     pub fn sum_counts(&self, counts: Vec<i64>) -> Result<Vec<i64>, EngineError> {
         let sums = self.sum(Tensor::from_slice(&counts).to(self.device))?;

@@ -8,8 +8,8 @@ use accord_engine::graph::{Dropout, Graph, Part};
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
 use accord_engine::kernels::{
-    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm,
-    Pairs, Precision, RowFactor,
+    AdamStep, Adjacency, Bound, Candidates, Factor, HalfPairs, HeadGrads, IntentGrads, IntentLayer, Kernels, NONE, Norm,
+    Pairs, Precision, RowFactor, TowerBounds, largest, prototype_bound,
 };
 use accord_engine::noise::{Noise, Tower};
 use accord_engine::weights::Tower as TextTower;
@@ -221,17 +221,20 @@ fn dropout_keeps_the_asked_share_of_directed_edges() {
     assert!(Dropout::new(1, 1, 1.0).is_none());
 }
 
-/// The backward of one worker: its own heads are all heads.
+/// The backward of one worker: its own heads are all heads. dE, and the gradients of the prototypes.
 fn intent_grads(
     kernels: &dyn Kernels,
     e: &Tensor,
     prototypes: [&Tensor; 2],
     layer: &IntentLayer,
     g: &Tensor,
-) -> IntentGrads {
+) -> (Tensor, [Tensor; 2]) {
     let q = (g * &layer.g).sum_dim_intlist(1, false, g.kind());
     let given = HeadGrads { heads: &heads(), g, q: &q, inverse_sum: &layer.inverse_sum };
-    kernels.intent_view_backward(e, prototypes, layer, &given)
+    let IntentGrads { e: mut d_e, intents } = kernels.intent_view_backward(e, prototypes, layer, &given);
+    let bound = prototype_bound(prototypes, NODES as usize, [largest([e]), largest([&intents])]);
+    let d_prototypes = kernels.intents_backward(e, &intents, prototypes, bound, &mut d_e);
+    (d_e, d_prototypes)
 }
 
 #[test]
@@ -253,9 +256,9 @@ fn intent_view_forward_and_backward() {
             assert_close(&what("inverse sum"), &got.inverse_sum, &wanted.inverse_sum, 2e-6);
             assert_close(&what("g"), &got.g, &wanted.g, 2e-6);
             let grads = intent_grads(kernels.as_ref(), &single(&e), prototypes, &got, &single(&d_g));
-            assert_close(&what("d e"), &grads.e, &wanted_grads.e, 1e-5);
+            assert_close(&what("d e"), &grads.0, &wanted_grads.0, 1e-5);
             for side in 0..2 {
-                assert_close(&what("d prototypes"), &grads.prototypes[side], &wanted_grads.prototypes[side], 1e-5);
+                assert_close(&what("d prototypes"), &grads.1[side], &wanted_grads.1[side], 1e-5);
             }
         }
     }
@@ -361,10 +364,12 @@ fn low_precision_pairs_stay_within_their_stated_error() {
             println!("SKIPPED: {name} has no bf16 products");
         }
         // moments of two sets of keys add up
-        let halves = [0, m / 2].map(|from| kernels.moments(&k.narrow(0, from, m / 2).contiguous(), None));
+        let halves =
+            [0, m / 2].map(|from| kernels.moments(&k.narrow(0, from, m / 2).contiguous(), None, Bound(m as f64)));
         let to_keys = kernels.half_moments(&(&halves[0] + &halves[1]), &a);
         let factor = RowFactor { weight: &w, epsilon: 1e-8, diagonal: Some(&g) }.of(&to_keys.sums);
-        let to_anchors = kernels.half_moments(&kernels.moments(&a, Some(&factor)), &k);
+        let bound = Bound(m as f64 * largest([&factor]));
+        let to_anchors = kernels.half_moments(&kernels.moments(&a, Some(&factor), bound), &k);
         check("moments", &to_keys.sums, &(to_keys.rows * factor.unsqueeze(1)), &to_anchors.rows, 2e-2);
     }
 }
@@ -407,9 +412,11 @@ fn text_tower_and_its_backward() {
             };
             let (x, dz) = (number(&[rows, text], 28), number(&[rows, d], 29));
             let output = kernels.tower(&tower, &x);
-            let [w1, b1, w2, b2] = tower.tensors().map(Tensor::ones_like);
+            let [w1, b1, w2, b2] = tower.tensors().map(|w| w.ones_like().to_kind(Kind::Double));
             let mut grad = TextTower { w1, b1, w2, b2 };
-            kernels.tower_backward(&tower, &x, &output, &dz, &mut grad);
+            let magnitudes = [&x, &output.hidden, &dz].map(|x| largest([x]));
+            let bounds = TowerBounds::new(&tower, rows as usize, magnitudes);
+            kernels.tower_backward(&tower, &x, &output, &dz, &bounds, &mut grad);
             (output.z, grad)
         };
         let (wanted, wanted_grad) = run(&reference(), Kind::Double);

@@ -105,10 +105,8 @@ impl Subject<'_> {
         let kernels = CpuKernels::new(Arc::clone(&world.graph), Level::detect(), options.threads).expect("threads");
         let texts = dataset.text.take().map(|t| {
             let rows = |side: &accord_data::Embeddings| Tensor::from_slice(&side.values).view([-1, side.width as i64]);
-            Texts {
-                profile: Tensor::cat(&[rows(&t.user_profile), rows(&t.item_profile)], 0),
-                intent: Some(Tensor::cat(&[rows(&t.user_intent), rows(&t.item_intent)], 0)),
-            }
+            let table = |sides: [&_; 2]| Tensor::cat(&sides.map(rows), 0);
+            Texts::new(table([&t.user_profile, &t.item_profile]), Some(table([&t.user_intent, &t.item_intent])))
         });
         Subject { options, spec, dataset, world, kernels, texts }
     }

@@ -3,9 +3,15 @@
 //!
 //! Matrices are row-major tensors, shapes in brackets; n own nodes, h slots of remote rows (0 with one worker), d columns,
 //! B batch. Ids are Int64 tensors. No kernel talks to another worker: see [`crate::world`].
+//!
+//! Sums over all rows come as f64 ([`Bound`]): those of the CPU kernels are the same bits however rows are spread over
+//! workers and threads, and libtorch's are not.
 
+mod bounds;
 pub mod cpu;
 pub mod torch;
+
+pub use bounds::{Bound, TowerBounds, largest, prototype_bound};
 
 use crate::graph::{Dropout, Part};
 use crate::weights::Tower;
@@ -144,12 +150,12 @@ pub struct HeadGrads<'a> {
     pub inverse_sum: &'a Tensor,
 }
 
-/// Gradients of one layer of the intent view.
+/// What one layer of the intent view receives.
 pub struct IntentGrads {
-    /// [n, d]
+    /// [n, d] through the edges' ends; not yet through V
     pub e: Tensor,
-    /// Users' and items' prototypes, [d, K] each
-    pub prototypes: [Tensor; 2],
+    /// [n, d] dV
+    pub intents: Tensor,
 }
 
 /// Slope of the text towers' LeakyReLU below zero (torch's default).
@@ -251,13 +257,24 @@ pub trait Kernels: Send {
         given: &HeadGrads,
     ) -> IntentGrads;
 
+    /// dV [n, d] through V = softmax(E C) C^T: adds to `d_e` [n, d]; gives the gradients of the users' and items'
+    /// prototypes, f64 [d, K] each. `e` [n + h, d].
+    fn intents_backward(
+        &self,
+        e: &Tensor,
+        d_intents: &Tensor,
+        prototypes: [&Tensor; 2],
+        bound: Bound,
+        d_e: &mut Tensor,
+    ) -> [Tensor; 2];
+
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads;
 
     fn half_pairs(&self, half: &HalfPairs) -> HalfSums;
 
-    /// Moments of rows x [n, d] with weights [n] (none: 1), one vector whose layout is the kernel set's own. Those of
-    /// several sets of rows add up.
-    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor;
+    /// Moments of rows x [n, d] of length at most 1 with weights [n] (none: 1): one f64 vector whose layout is the kernel
+    /// set's own. Those of several sets of rows add up. `bound`: on the sum of the weights' magnitudes.
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>, bound: Bound) -> Tensor;
 
     /// [`Kernels::half_pairs`] of y [m, d] against the rows of the moments, in the moment form; temperature 1.
     fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums;
@@ -271,8 +288,16 @@ pub trait Kernels: Send {
     /// W2 leaky(W1 x + b1) + b2; x [rows, T]
     fn tower(&self, tower: &Tower, x: &Tensor) -> TowerOutput;
 
-    /// dz [rows, d] -> gradients of the tower's weights, added to `grad`.
-    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower);
+    /// dz [rows, d] -> gradients of the tower's weights, added to `grad`, which is f64.
+    fn tower_backward(
+        &self,
+        tower: &Tower,
+        x: &Tensor,
+        output: &TowerOutput,
+        dz: &Tensor,
+        bounds: &TowerBounds,
+        grad: &mut Tower,
+    );
 
     /// The arithmetic that `wanted` gets here.
     fn precision(&self, wanted: Precision) -> Precision;

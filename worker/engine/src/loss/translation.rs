@@ -3,7 +3,7 @@
 //! temperature 1. A rank takes the rows it owns; those of the others come as they are, or as moments in one reduction.
 
 use crate::error::EngineError;
-use crate::kernels::{Factor, HalfPairs, Kernels, Norm, PairGrads, Pairs, Precision, RowFactor};
+use crate::kernels::{Bound, Factor, HalfPairs, Kernels, Norm, PairGrads, Pairs, Precision, RowFactor, largest};
 use crate::world::World;
 use tch::{Kind, Tensor};
 
@@ -76,10 +76,12 @@ impl Translation<'_> {
         x: &Tensor,
         factor: &RowFactor,
     ) -> Result<PairGrads, EngineError> {
-        let of_keys = self.world.sum(kernels.moments(x, None))?;
+        let of_keys = self.world.sum(kernels.moments(x, None, Bound(self.total as f64)))?;
         let to_keys = kernels.half_moments(&of_keys, y);
         let factors = factor.of(&to_keys.sums);
-        let of_anchors = self.world.sum(kernels.moments(y, Some(&factors)))?;
+        let [most] = self.world.max([largest([&factors])])?;
+        let bound = Bound(self.total as f64 * most);
+        let of_anchors = self.world.sum(kernels.moments(y, Some(&factors), bound))?;
         let keys = kernels.half_moments(&of_anchors, x).rows;
         Ok(PairGrads { sums: to_keys.sums, anchors: to_keys.rows * factors.unsqueeze(1), keys })
     }

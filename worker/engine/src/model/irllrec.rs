@@ -4,7 +4,7 @@
 use super::{Clock, HeadRows, StepInput, Terms, Texts};
 use crate::error::EngineError;
 use crate::intent_view::{self, IntentView};
-use crate::kernels::TowerOutput;
+use crate::kernels::{TowerBounds, TowerOutput, largest};
 use crate::loss::alignment::{Alignment, AlignmentGrads};
 use crate::loss::itm;
 use crate::loss::translation::Translation;
@@ -21,6 +21,7 @@ pub struct Intents<'a> {
     view: IntentView,
     /// Input and output of the text tower: the rows in scope
     text: Tensor,
+    largest_text: f64,
     student: TowerOutput,
 }
 
@@ -35,12 +36,13 @@ impl<'a> Intents<'a> {
         clock: &mut Clock,
     ) -> Option<Intents<'a>> {
         let (tower, text, [c_user, c_item]) = (tower?, texts.intent.as_ref()?, prototypes?);
+        let largest_text = texts.largest_intent;
         let prototypes = [c_user, c_item];
         let heads = &input.batch.own.rows;
         let view = clock.time("intent view", || intent_view::forward(input.kernels, &graph.layers, heads, prototypes));
         let text = input.batch.scope.of_table(text);
         let student = clock.time("text towers", || input.kernels.tower(tower, &text));
-        Some(Intents { prototypes, view, text, student })
+        Some(Intents { prototypes, view, text, largest_text, student })
     }
 
     /// G and S of the own heads [k, d].
@@ -127,12 +129,21 @@ impl<'a> Intents<'a> {
         weight * (MATCHING[0] * terms.translation + MATCHING[1] * cross_entropy)
     }
 
-    /// dS -> the tower's gradients.
-    pub fn backward_text(&self, input: &StepInput, tower: &Tower, d_s: &Tensor, grad: &mut Tower) {
-        input.kernels.tower_backward(tower, &self.text, &self.student, d_s, grad);
+    /// dS -> the tower's gradients, f64.
+    pub fn backward_text(
+        &self,
+        input: &StepInput,
+        tower: &Tower,
+        d_s: &Tensor,
+        grad: &mut Tower,
+    ) -> Result<(), EngineError> {
+        let magnitudes = [self.largest_text, largest([&self.student.hidden]), largest([d_s])];
+        let bounds = TowerBounds::new(tower, input.batch.scope.total, input.world.max(magnitudes)?);
+        input.kernels.tower_backward(tower, &self.text, &self.student, d_s, &bounds, grad);
+        Ok(())
     }
 
-    /// dG of the own heads [k, d] -> what the layers E^0 .. E^{L-1} receive, and the prototypes' gradients.
+    /// dG of the own heads [k, d] -> what the layers E^0 .. E^{L-1} receive, and the prototypes' gradients, f64.
     pub fn backward_view(
         &self,
         input: &StepInput,

@@ -10,7 +10,7 @@ pub mod rlmrec_con;
 
 use crate::batch::BatchRows;
 use crate::graph::Dropout;
-use crate::kernels::{Kernels, Precision};
+use crate::kernels::{Kernels, Precision, largest};
 use crate::world::World;
 use accord_spec::{Loss, ModelKind};
 use tch::Tensor;
@@ -33,6 +33,16 @@ pub struct Texts {
     pub profile: Tensor,
     /// [n, T'] (IRLLRec)
     pub intent: Option<Tensor>,
+    /// Largest magnitudes in them
+    pub largest_profile: f64,
+    pub largest_intent: f64,
+}
+
+impl Texts {
+    pub fn new(profile: Tensor, intent: Option<Tensor>) -> Texts {
+        let (largest_profile, largest_intent) = (largest([&profile]), largest(&intent));
+        Texts { profile, intent, largest_profile, largest_intent }
+    }
 }
 
 /// Everything one step reads.

@@ -2,7 +2,7 @@
 
 use super::{Clock, HeadRows, StepInput, Texts};
 use crate::error::EngineError;
-use crate::kernels::TowerOutput;
+use crate::kernels::{TowerBounds, TowerOutput, largest};
 use crate::loss::alignment::{Alignment, AlignmentGrads};
 use crate::weights::Tower;
 use tch::Tensor;
@@ -11,6 +11,7 @@ use tch::Tensor;
 pub struct Profiles {
     /// Inputs: own users in scope [u, T], own items of the batch [k, T]
     inputs: [Tensor; 2],
+    largest_text: f64,
     users: TowerOutput,
     items: TowerOutput,
 }
@@ -23,7 +24,12 @@ impl Profiles {
             let users = users_in_scope(input, &texts.profile);
             let items = input.kernels.gather(&texts.profile, &own.rows.narrow(0, own.users as i64, items));
             let [user_output, item_output] = [&users, &items].map(|x| input.kernels.tower(tower, x));
-            Profiles { inputs: [users, items], users: user_output, items: item_output }
+            Profiles {
+                inputs: [users, items],
+                largest_text: texts.largest_profile,
+                users: user_output,
+                items: item_output,
+            }
         })
     }
 
@@ -58,16 +64,27 @@ impl Profiles {
         Ok((value, d_users))
     }
 
-    /// `d_users` [u, d], `d_heads` [k, d] of the own heads; adds to the tower's gradients.
-    pub fn backward(&self, input: &StepInput, tower: &Tower, mut d_users: Tensor, d_heads: &Tensor, grad: &mut Tower) {
+    /// `d_users` [u, d], `d_heads` [k, d] of the own heads; adds to the tower's gradients, f64.
+    pub fn backward(
+        &self,
+        input: &StepInput,
+        tower: &Tower,
+        mut d_users: Tensor,
+        d_heads: &Tensor,
+        grad: &mut Tower,
+    ) -> Result<(), EngineError> {
         let own = &input.batch.own;
         let (users, items) = (own.users as i64, own.rows.size()[0] - own.users as i64);
         let kernels = input.kernels;
         let places = input.batch.scope.heads.narrow(0, 0, users);
         kernels.scatter_add(&mut d_users, &places, &d_heads.narrow(0, 0, users).contiguous());
-        kernels.tower_backward(tower, &self.inputs[0], &self.users, &d_users, grad);
         let d_items = d_heads.narrow(0, users, items).contiguous();
-        kernels.tower_backward(tower, &self.inputs[1], &self.items, &d_items, grad);
+        let hidden = largest([&self.users.hidden, &self.items.hidden]);
+        let magnitudes = input.world.max([self.largest_text, hidden, largest([&d_users, &d_items])])?;
+        let bounds = TowerBounds::new(tower, input.batch.scope.total + input.batch.heads.len(), magnitudes);
+        kernels.tower_backward(tower, &self.inputs[0], &self.users, &d_users, &bounds, grad);
+        kernels.tower_backward(tower, &self.inputs[1], &self.items, &d_items, &bounds, grad);
+        Ok(())
     }
 }
 

@@ -5,17 +5,20 @@
 //!   anchors: sum_c e_bc k_c, chunk by chunk while the tile is in L1 (it needs no row sum: scaled at the end);
 //!   keys:    once the row sums of the block are known, sum_b e_bc (coefficient_b a_b), panel by panel.
 //! 3 products of d multiply-adds and one exp per pair, instead of 4 products and 2 exps with recomputation.
-//! Each thread owns a range of anchors and one [keys, d] gradient; those are added at the end: no atomics.
+//! Anchors are cut into [`PARTS`] whatever the number of threads. Each part has its own [keys, d] gradient; those are
+//! added at the end, in the order of the parts: no atomics, and the same bits from any team.
 //! No max is subtracted: callers keep |logit| <= 80.
 
 use super::simd::{Level, Simd, Vectorised, exp2};
-use super::team::{Shared, Team};
+use super::team::{Shared, Team, cut};
 use std::ops::Range;
 
 /// Keys per panel; a panel is stored transposed, [d][PANEL].
 pub(crate) const PANEL: usize = 32;
 /// Anchors per block.
 pub(crate) const ROWS: usize = 48;
+/// Most parts of the anchors, so also most threads at work: each costs a gradient of the keys.
+const PARTS: usize = 8;
 /// Panels per chunk: the part of the tile that a group of anchors fills before it is read back.
 pub(crate) const CHUNK: usize = 8;
 
@@ -88,24 +91,40 @@ pub(crate) fn all_pairs(
     let job = Job { anchors, keys, inverse_temperature, coefficient };
     let mut sums = vec![0.0; m];
     let mut anchor_grad = vec![0.0; m * d];
-    let mut key_grads: Vec<Vec<f32>> = vec![Vec::new(); team.size];
-    let (s, a, k) = (Shared::new(&mut sums), Shared::new(&mut anchor_grad), Shared::new(&mut key_grads));
-    team.run(|thread| {
-        let range = team.part(m, ROWS, thread);
-        // SAFETY: every thread takes its own part of each output.
-        let (sums, anchor_grad, key_grad) = unsafe {
-            (s.slice(range.clone()), a.slice(range.start * d..range.end * d), &mut k.slice(thread..thread + 1)[0])
-        };
-        *key_grad = vec![0.0; keys.rows.len()];
+    let (s, a) = (Shared::new(&mut sums), Shared::new(&mut anchor_grad));
+    let mut key_grad = sum_of_parts(team, m, keys.rows.len(), |range, key_grad| {
+        // SAFETY: the parts are disjoint.
+        let (sums, anchor_grad) = unsafe { (s.slice(range.clone()), a.slice(range.start * d..range.end * d)) };
         level.run(Worker { job: &job, range, sums, anchor_grad, key_grad });
     });
-    team.sum_into_first(&mut key_grads);
-    let mut key_grad = key_grads.swap_remove(0);
     key_grad.truncate(keys.n * d);
     AllPairs { sums, anchor_grad, key_grad }
 }
 
-/// All blocks of one thread.
+/// Runs `work(range of anchors, its key gradient [length], zero)` for each part of the `m` anchors, and adds up the
+/// gradients.
+pub(crate) fn sum_of_parts(
+    team: &Team,
+    m: usize,
+    length: usize,
+    work: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let parts = m.div_ceil(ROWS).clamp(1, PARTS);
+    let mut key_grads: Vec<Vec<f32>> = vec![Vec::new(); parts];
+    let shared = Shared::new(&mut key_grads);
+    team.run(|thread| {
+        for part in team.part(parts, 1, thread) {
+            // SAFETY: every part is one thread's.
+            let key_grad = unsafe { &mut shared.slice(part..part + 1)[0] };
+            *key_grad = vec![0.0; length];
+            work(cut(m, ROWS, part, parts), key_grad);
+        }
+    });
+    team.sum_into_first(&mut key_grads);
+    key_grads.swap_remove(0)
+}
+
+/// All blocks of one part.
 struct Worker<'a> {
     job: &'a Job<'a>,
     range: Range<usize>,

@@ -2,22 +2,17 @@
 
 use super::simd::Simd;
 
-/// Read-only matrix: element (i, j) at `pointer + i * row + j * column`.
+/// Read-only matrix: element (i, j) at `pointer + i * row + j`.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
     pub(crate) pointer: *const f32,
     pub(crate) row: usize,
-    pub(crate) column: usize,
 }
 
 impl View {
     /// Row-major [_, columns].
     pub(crate) fn rows(x: &[f32], columns: usize) -> View {
-        View { pointer: x.as_ptr(), row: columns, column: 1 }
-    }
-    /// The transpose of row-major [_, columns].
-    pub(crate) fn transposed(x: &[f32], columns: usize) -> View {
-        View { pointer: x.as_ptr(), row: 1, column: columns }
+        View { pointer: x.as_ptr(), row: columns }
     }
 }
 
@@ -108,7 +103,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
                 bv[v] = S::load(b.add(p * ldb + v * S::LANES));
             }
             for r in 0..MR {
-                let x = S::splat(*a.pointer.add(r * a.row + p * a.column));
+                let x = S::splat(*a.pointer.add(r * a.row + p));
                 for v in 0..NV {
                     acc[r][v] = S::fma(x, bv[v], acc[r][v]);
                 }

@@ -8,14 +8,17 @@
 //!
 //! Rows are the worker's own nodes, columns also the slots of remote ones: their V is made here, out of their E.
 
+use super::exact::{self, Packed, add_outer_products};
 use super::gemm::{View, add_product};
 use super::simd::{Level, Simd, Vectorised, add_scaled, dot, exp2};
 use super::team::{Shared, Team};
 use crate::graph::Graph;
+use crate::kernels::Bound;
 use std::ops::Range;
 
-/// Rows per block of the prototype products.
+/// Rows per block of the prototype products, and of their backward.
 const ROWS: usize = 48;
+const BACKWARD_ROWS: usize = 96;
 
 /// Intent prototypes of one side: [d, padded] and the transpose [padded, d]; columns beyond `k` are zero.
 pub(crate) struct Prototypes {
@@ -57,14 +60,6 @@ pub(crate) struct Heads<'a> {
     pub(crate) inverse_sum: &'a [f32],
 }
 
-/// Gradients of one layer.
-pub(crate) struct LayerGrad {
-    /// [rows, d]
-    pub(crate) e: Vec<f32>,
-    /// user side, item side: [d, padded]
-    pub(crate) c: [Vec<f32>; 2],
-}
-
 pub(crate) struct IntentView<'a> {
     pub(crate) level: Level,
     pub(crate) team: &'a Team,
@@ -77,15 +72,6 @@ pub(crate) struct IntentView<'a> {
 }
 
 impl IntentView<'_> {
-    /// The runs of `columns` on one side.
-    fn sides(&self, columns: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-        let runs = self.graph.sides.iter().map(move |(side, run)| {
-            let start = run.start.max(columns.start);
-            (*side, start..run.end.min(columns.end).max(start))
-        });
-        runs.filter(|(_, run)| !run.is_empty())
-    }
-
     /// `e` [columns, d]; `layer` is zero on entry.
     pub(crate) fn forward(&self, e: &[f32], layer: Layer<&mut [f32]>) {
         let (rows, columns, d) = (self.graph.rows(), self.graph.columns(), self.d);
@@ -93,7 +79,7 @@ impl IntentView<'_> {
         assert!(self.heads.len() == columns && layer.inverse_sum.len() == rows);
         let (unit, norm) = (Shared::new(layer.unit), Shared::new(layer.inverse_norm));
         self.team.run(|thread| {
-            for (side, nodes) in self.sides(self.team.part(columns, ROWS, thread)) {
+            for (side, nodes) in sides(self.graph, self.team.part(columns, ROWS, thread)) {
                 let floats = nodes.start * d..nodes.end * d;
                 // SAFETY: parts of different threads, and the runs of one part, are disjoint.
                 let (unit, inverse_norm) = unsafe { (unit.slice(floats.clone()), norm.slice(nodes)) };
@@ -116,41 +102,88 @@ impl IntentView<'_> {
         });
     }
 
-    /// `e` [columns, d]; `unit` [columns, d] and `inverse_norm` [columns] of the layer.
-    pub(crate) fn backward(&self, e: &[f32], unit: &[f32], inverse_norm: &[f32], given: &Heads) -> LayerGrad {
+    /// `e` [columns, d]; `unit` [columns, d] and `inverse_norm` [columns] of the layer. Gives dE of the edges and dV, both
+    /// [rows, d].
+    pub(crate) fn backward(
+        &self,
+        e: &[f32],
+        unit: &[f32],
+        inverse_norm: &[f32],
+        given: &Heads,
+    ) -> (Vec<f32>, Vec<f32>) {
         let (rows, columns, d) = (self.graph.rows(), self.graph.columns(), self.d);
         assert!([e.len(), unit.len(), given.d_g.len()] == [columns * d; 3]);
-        assert!([self.heads.len(), given.q.len(), given.inverse_sum.len()] == [columns; 3]);
+        assert!([self.heads.len(), given.q.len(), given.inverse_sum.len(), inverse_norm.len()] == [columns; 4]);
         let mut d_e = vec![0.0; rows * d];
-        let mut d_unit = vec![0.0; rows * d];
-        let (de, du) = (Shared::new(&mut d_e), Shared::new(&mut d_unit));
+        let mut d_intents = vec![0.0; rows * d];
+        let (de, dv) = (Shared::new(&mut d_e), Shared::new(&mut d_intents));
         self.team.run(|thread| {
             let nodes = self.graph.part(thread, self.team.size);
             let floats = nodes.start * d..nodes.end * d;
             // SAFETY: the graph's parts are disjoint.
-            let (de, du) = unsafe { (de.slice(floats.clone()), du.slice(floats)) };
-            self.level.run(EdgesBackward { view: self, unit, given, e, nodes, de, du });
+            let (de, dv) = unsafe { (de.slice(floats.clone()), dv.slice(floats)) };
+            self.level.run(EdgesBackward { view: self, unit, inverse_norm, given, e, nodes, de, dv });
         });
+        (d_e, d_intents)
+    }
+}
+
+/// Backward of V = softmax(E C) C^T.
+pub(crate) struct IntentsBackward<'a> {
+    pub(crate) level: Level,
+    pub(crate) team: &'a Team,
+    pub(crate) graph: &'a Graph,
+    pub(crate) d: usize,
+    /// user side, item side
+    pub(crate) prototypes: &'a [Prototypes; 2],
+    /// [columns, d]
+    pub(crate) e: &'a [f32],
+    /// [rows, d] dV
+    pub(crate) d_intents: &'a [f32],
+    /// Of the prototypes' gradients
+    pub(crate) bound: Bound,
+}
+
+impl IntentsBackward<'_> {
+    /// Adds to `d_e` [rows, d]; gives the prototypes' gradients [d, padded], exact sums over the rows.
+    pub(crate) fn run(&self, d_e: &mut [f32]) -> [Vec<f64>; 2] {
+        let (rows, d) = (self.graph.rows(), self.d);
+        assert!([self.d_intents.len(), d_e.len()] == [rows * d; 2] && self.e.len() >= rows * d);
         let sizes = [0, 1].map(|side| d * self.prototypes[side].padded);
-        let mut d_c: Vec<Vec<f32>> = vec![vec![0.0; sizes[0] + sizes[1]]; self.team.size];
-        let (de, dc) = (Shared::new(&mut d_e), Shared::new(&mut d_c));
+        let parts = sizes.map(|size| (size, self.bound));
+        let mut d_c: Vec<Vec<f64>> = vec![Vec::new(); self.team.size];
+        let (de, dc) = (Shared::new(d_e), Shared::new(&mut d_c));
         self.team.run(|thread| {
             // SAFETY: one element of `d_c` a thread.
             let dc = unsafe { &mut dc.slice(thread..thread + 1)[0] };
-            for (side, nodes) in self.sides(self.team.part(rows, ROWS, thread)) {
-                // SAFETY: parts of different threads, and the runs of one part, are disjoint.
-                let de = unsafe { de.slice(nodes.start * d..nodes.end * d) };
-                let dc = if side == 0 { &mut dc[..sizes[0]] } else { &mut dc[sizes[0]..] };
-                let prototypes = &self.prototypes[side];
-                let job = IntentsBackward { prototypes, d, unit, inverse_norm, e, d_unit: &d_unit, nodes, de, dc };
+            *dc = exact::biased(&parts);
+            for (side, nodes) in sides(self.graph, self.team.part(rows, BACKWARD_ROWS, thread)) {
+                let floats = nodes.start * d..nodes.end * d;
+                let job = SideBackward {
+                    prototypes: &self.prototypes[side],
+                    d,
+                    e: &self.e[floats.clone()],
+                    d_intents: &self.d_intents[floats.clone()],
+                    // SAFETY: parts of different threads, and the runs of one part, are disjoint.
+                    de: unsafe { de.slice(floats) },
+                    dc: if side == 0 { &mut dc[..sizes[0]] } else { &mut dc[sizes[0]..] },
+                };
                 self.level.run(job);
             }
         });
-        self.team.sum_into_first(&mut d_c);
-        let mut user = d_c.swap_remove(0);
+        let mut user = exact::collect(self.team, d_c, &parts);
         let item = user.split_off(sizes[0]);
-        LayerGrad { e: d_e, c: [user, item] }
+        [user, item]
     }
+}
+
+/// The runs of `columns` on one side.
+fn sides(graph: &Graph, columns: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let runs = graph.sides.iter().map(move |(side, run)| {
+        let start = run.start.max(columns.start);
+        (*side, start..run.end.min(columns.end).max(start))
+    });
+    runs.filter(|(_, run)| !run.is_empty())
 }
 
 /// p [rows, padded] = softmax over the first k columns of e C, rows of e [rows, d]; zero beyond k.
@@ -273,11 +306,12 @@ impl Aggregate<'_> {
 struct EdgesBackward<'a> {
     view: &'a IntentView<'a>,
     unit: &'a [f32],
+    inverse_norm: &'a [f32],
     given: &'a Heads<'a>,
     e: &'a [f32],
     nodes: Range<usize>,
     de: &'a mut [f32],
-    du: &'a mut [f32],
+    dv: &'a mut [f32],
 }
 
 impl Vectorised for EdgesBackward<'_> {
@@ -298,10 +332,10 @@ impl Vectorised for EdgesBackward<'_> {
 impl EdgesBackward<'_> {
     #[inline(always)]
     unsafe fn gather<S: Simd, const D: usize>(self) {
-        let EdgesBackward { view, unit, given, e, nodes, de, du } = self;
+        let EdgesBackward { view, unit, inverse_norm, given, e, nodes, de, dv } = self;
         let Heads { d_g, q, inverse_sum } = *given;
         let d = width::<D>(view.d);
-        for ((v, de), du) in nodes.zip(de.chunks_exact_mut(d)).zip(du.chunks_exact_mut(d)) {
+        for ((v, de), dv) in nodes.zip(de.chunks_exact_mut(d)).zip(dv.chunks_exact_mut(d)) {
             // SAFETY: neighbours are columns; every table is [columns, d].
             unsafe {
                 let (own_unit, own_e, own_g) =
@@ -319,50 +353,46 @@ impl EdgesBackward<'_> {
                         let a = dot::<S>(d, own_unit, unit).mul_add(0.5, 0.5);
                         add_scaled::<S>(d, de.as_mut_ptr(), a * inverse_sum[t], g);
                     }
-                    add_scaled::<S>(d, du.as_mut_ptr(), 0.5 * da, unit);
+                    add_scaled::<S>(d, dv.as_mut_ptr(), 0.5 * da, unit);
+                }
+                // through the normalisation
+                let along = dot::<S>(d, dv.as_ptr(), own_unit);
+                for (j, dv) in dv.iter_mut().enumerate() {
+                    *dv = (*dv - *own_unit.add(j) * along) * inverse_norm[v];
                 }
             }
         }
     }
 }
 
-/// Through the normalisation, V = P C^T and P = softmax(E C): adds to `de` [rows, d], and to `dc` [d, padded].
-struct IntentsBackward<'a> {
+/// V = P C^T and P = softmax(E C) of rows of one side: adds to `de` [rows, d], and to `dc` [d, padded].
+struct SideBackward<'a> {
     prototypes: &'a Prototypes,
     d: usize,
-    unit: &'a [f32],
-    inverse_norm: &'a [f32],
     e: &'a [f32],
-    d_unit: &'a [f32],
-    nodes: Range<usize>,
+    d_intents: &'a [f32],
     de: &'a mut [f32],
-    dc: &'a mut [f32],
+    dc: &'a mut [f64],
 }
 
-impl Vectorised for IntentsBackward<'_> {
+impl Vectorised for SideBackward<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let IntentsBackward { prototypes, d, unit, inverse_norm, e, d_unit, nodes, de, dc } = self;
+        let SideBackward { prototypes, d, e, d_intents, de, dc } = self;
         let k = prototypes.padded;
-        let (mut p, mut dp) = (vec![0.0f32; ROWS * k], vec![0.0f32; ROWS * k]);
-        let mut dv = vec![0.0f32; ROWS * d];
-        for (first, de) in nodes.step_by(ROWS).zip(de.chunks_mut(ROWS * d)) {
+        let (mut p, mut dp) = (vec![0.0f32; BACKWARD_ROWS * k], vec![0.0f32; BACKWARD_ROWS * k]);
+        let mut packed = Packed::default();
+        let block = BACKWARD_ROWS * d;
+        for ((e, dv), de) in e.chunks(block).zip(d_intents.chunks(block)).zip(de.chunks_mut(block)) {
             let rows = de.len() / d;
-            let e = &e[first * d..(first + rows) * d];
             // SAFETY: the blocks have the shapes named; the caller enabled S.
             unsafe {
                 softmax::<S>(prototypes, d, e, &mut p);
-                for r in 0..rows {
-                    let at = (first + r) * d;
-                    let along = dot::<S>(d, d_unit.as_ptr().add(at), unit.as_ptr().add(at));
-                    for j in 0..d {
-                        dv[r * d + j] = (d_unit[at + j] - unit[at + j] * along) * inverse_norm[first + r];
-                    }
-                }
                 dp.fill(0.0);
-                add_product::<S>(rows, d, k, View::rows(&dv, d), prototypes.c.as_ptr(), k, dp.as_mut_ptr(), k);
-                add_product::<S>(d, rows, k, View::transposed(&dv, d), p.as_ptr(), k, dc.as_mut_ptr(), k);
+                add_product::<S>(rows, d, k, View::rows(dv, d), prototypes.c.as_ptr(), k, dp.as_mut_ptr(), k);
+                let d_v = (d, dv.as_ptr(), d);
+                add_outer_products::<S>(&mut packed, rows, d_v, (k, p.as_ptr()), dc.as_mut_ptr());
                 for (p, dp) in p.chunks_exact(k).zip(dp.chunks_exact_mut(k)).take(rows) {
                     let along = S::splat(dot::<S>(k, p.as_ptr(), dp.as_ptr()));
                     for j in (0..k).step_by(S::LANES) {
@@ -371,7 +401,8 @@ impl Vectorised for IntentsBackward<'_> {
                     }
                 }
                 add_product::<S>(rows, k, d, View::rows(&dp, k), prototypes.ct.as_ptr(), d, de.as_mut_ptr(), d);
-                add_product::<S>(d, rows, k, View::transposed(e, d), dp.as_ptr(), k, dc.as_mut_ptr(), k);
+                let e = (d, e.as_ptr(), d);
+                add_outer_products::<S>(&mut packed, rows, e, (k, dp.as_ptr()), dc.as_mut_ptr());
             }
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn all_pairs_bf16(
 #[cfg(target_arch = "x86_64")]
 mod bf16 {
     use super::{AllPairs, Coefficient, Level, Team, available};
-    use crate::kernels::cpu::all_pairs::{PANEL, ROWS};
+    use crate::kernels::cpu::all_pairs::{PANEL, ROWS, sum_of_parts};
     use crate::kernels::cpu::team::Shared;
     use std::arch::x86_64::*;
     use std::ops::Range;
@@ -88,20 +88,14 @@ mod bf16 {
         let (m, n) = (anchors.len() / d, keys.len() / d);
         let packed = pack(d, keys);
         let (mut sums, mut anchor_grad) = (vec![0.0; m], vec![0.0; m * d]);
-        let mut key_grads: Vec<Vec<f32>> = vec![Vec::new(); team.size];
-        let (s, a, k) = (Shared::new(&mut sums), Shared::new(&mut anchor_grad), Shared::new(&mut key_grads));
-        team.run(|thread| {
-            let rows = team.part(m, ROWS, thread);
-            // SAFETY: every thread takes its own part of each output; the instructions are there (asserted above).
+        let (s, a) = (Shared::new(&mut sums), Shared::new(&mut anchor_grad));
+        let mut key_grad = sum_of_parts(team, m, packed.rows.len() * 2, |rows, key_grad| {
+            // SAFETY: the parts are disjoint; the instructions are there (asserted above).
             unsafe {
-                let key_grad = &mut k.slice(thread..thread + 1)[0];
-                *key_grad = vec![0.0; packed.rows.len() * 2];
                 let (sums, anchor_grad) = (s.slice(rows.clone()), a.slice(rows.start * d..rows.end * d));
                 worker(d, anchors, &packed, rows, coefficient, sums, anchor_grad, key_grad);
             }
         });
-        team.sum_into_first(&mut key_grads);
-        let mut key_grad = key_grads.swap_remove(0);
         key_grad.truncate(n * d);
         AllPairs { sums, anchor_grad, key_grad }
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, clippy::missing_safety_doc, clippy::too_many_arguments)]
 
 mod all_pairs;
+mod exact;
 mod gemm;
 mod half_pairs;
 mod intent_view;
@@ -22,15 +23,15 @@ mod top_k;
 pub use simd::Level;
 
 use super::{
-    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels, Norm,
-    PairGrads, Pairs, Precision, Ranking, TowerOutput, UnitRows,
+    AdamStep, Adjacency, Bound, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels,
+    Norm, PairGrads, Pairs, Precision, Ranking, TowerBounds, TowerOutput, UnitRows,
 };
 use crate::error::EngineError;
 use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
 use accord_data::Interactions;
 use all_pairs::{AllPairs, PackedKeys};
-use intent_view::{Heads, IntentView, Layer, Prototypes};
+use intent_view::{Heads, IntentView, IntentsBackward, Layer, Prototypes};
 use moments::Moments;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
@@ -233,7 +234,7 @@ impl Kernels for CpuKernels {
         layer: &IntentLayer,
         given: &HeadGrads,
     ) -> IntentGrads {
-        let (d, k) = (width(e), prototypes.map(width));
+        let d = width(e);
         let e = aligned(e);
         let padded = width(&e);
         let prototypes = self.prototypes(padded, prototypes);
@@ -242,12 +243,37 @@ impl Kernels for CpuKernels {
         let view = IntentView { level, team, graph, d: padded, prototypes: &prototypes, heads: &heads };
         let (unit, d_g) = (aligned(&layer.unit), aligned(given.g));
         let given = Heads { d_g: floats(&d_g), q: floats(given.q), inverse_sum: floats(given.inverse_sum) };
-        let grad = view.backward(floats(&e), floats(&unit), floats(&layer.inverse_norm), &given);
-        let prototype = |side: usize| {
-            let c = Tensor::from_slice(&grad.c[side]).view([padded as i64, -1]);
-            c.narrow(0, 0, d as i64).narrow(1, 0, k[side] as i64).contiguous()
+        let (d_e, d_intents) = view.backward(floats(&e), floats(&unit), floats(&layer.inverse_norm), &given);
+        IntentGrads { e: matrix(&d_e, padded, d), intents: matrix(&d_intents, padded, d) }
+    }
+
+    fn intents_backward(
+        &self,
+        e: &Tensor,
+        d_intents: &Tensor,
+        prototypes: [&Tensor; 2],
+        bound: Bound,
+        d_e: &mut Tensor,
+    ) -> [Tensor; 2] {
+        let (d, k) = (width(e), prototypes.map(|c| width(c) as i64));
+        let (e, d_intents) = (aligned(e), aligned(d_intents));
+        let padded = width(&e);
+        let (e, d_intents) = (floats(&e), floats(&d_intents));
+        let prototypes = &self.prototypes(padded, prototypes);
+        let (level, team, graph) = (self.level, &self.team, &*self.graph);
+        let job = IntentsBackward { level, team, graph, d: padded, prototypes, e, d_intents, bound };
+        let [user, item] = if padded == d {
+            job.run(floats_mut(d_e))
+        } else {
+            let mut wide = aligned(d_e);
+            let d_c = job.run(floats_mut(&mut wide));
+            d_e.copy_(&wide.narrow(1, 0, d as i64));
+            d_c
         };
-        IntentGrads { e: matrix(&grad.e, padded, d), prototypes: [prototype(0), prototype(1)] }
+        [(user, k[0]), (item, k[1])].map(|(d_c, k)| {
+            let d_c = Tensor::from_slice(&d_c).view([padded as i64, -1]);
+            d_c.narrow(0, 0, d as i64).narrow(1, 0, k).contiguous()
+        })
     }
 
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads {
@@ -293,17 +319,17 @@ impl Kernels for CpuKernels {
         HalfSums { sums: Tensor::from_slice(&sums), rows: matrix(&rows, padded, d) }
     }
 
-    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor {
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>, bound: Bound) -> Tensor {
         let x = aligned(x);
-        let moments = moments::moments(self.level, &self.team, width(&x), floats(&x), weight.map(floats));
+        let moments = moments::moments(self.level, &self.team, width(&x), floats(&x), weight.map(floats), bound);
         Tensor::from_slice(&moments)
     }
 
     fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums {
         let d = width(y);
-        let y = aligned(y);
+        let (y, moments) = (aligned(y), moments.to_kind(Kind::Float));
         let padded = width(&y);
-        let (sums, rows) = Moments::of(padded, floats(moments)).apply(self.level, &self.team, padded, floats(&y));
+        let (sums, rows) = Moments::of(padded, floats(&moments)).apply(self.level, &self.team, padded, floats(&y));
         HalfSums { sums: Tensor::from_slice(&sums), rows: matrix(&rows, padded, d) }
     }
 
@@ -354,12 +380,21 @@ impl Kernels for CpuKernels {
         TowerOutput { z: narrowed(z, tower.b2.numel()), hidden }
     }
 
-    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower) {
+    fn tower_backward(
+        &self,
+        tower: &Tower,
+        x: &Tensor,
+        output: &TowerOutput,
+        dz: &Tensor,
+        bounds: &TowerBounds,
+        grad: &mut Tower,
+    ) {
         let padded = PaddedTower::new(tower);
         let dz = pad(dz, 0, padded.d as usize - width(dz));
-        let grads = padded.kernel(self.level, &self.team).backward(floats(x), floats(&output.hidden), floats(&dz));
+        let kernel = padded.kernel(self.level, &self.team);
+        let grads = kernel.backward(floats(x), floats(&output.hidden), floats(&dz), bounds);
         let (hidden, d) = (tower.b1.numel() as i64, tower.b2.numel() as i64);
-        let transposed = |values: &[f32], columns: i64| Tensor::from_slice(values).view([-1, columns]).tr();
+        let transposed = |values: &[f64], columns: i64| Tensor::from_slice(values).view([-1, columns]).tr();
         grad.w1 += transposed(&grads.w1_transposed, padded.hidden).narrow(0, 0, hidden);
         grad.b1 += Tensor::from_slice(&grads.b1).narrow(0, 0, hidden);
         grad.w2 += transposed(&grads.w2_transposed, padded.d).narrow(0, 0, d).narrow(1, 0, hidden);

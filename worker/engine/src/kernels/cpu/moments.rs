@@ -5,9 +5,11 @@
 //! An approximation (0.5 % of e^c for |c| <= 1/2, 7 % at c = 1, 27 % at c = -1), consistent in itself (the gradient is
 //! that of the value): only for a loss whose weight hides it, such as the shipped 1e-7 of the translation loss.
 
+use super::exact::{self, ONE, Packed, add_outer_products};
 use super::gemm::{View, add_product};
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
+use crate::kernels::Bound;
 
 const SLOPE: f32 = crate::kernels::MOMENT_SLOPE as f32;
 /// Rows per block.
@@ -44,34 +46,40 @@ fn products(d: usize, x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Moments of x [n, d]; weight [n], or 1.
-pub(crate) fn moments(level: Level, team: &Team, d: usize, x: &[f32], weight: Option<&[f32]>) -> Vec<f32> {
-    let (n, pairs) = (x.len() / d, pair_count(d));
-    let mut sums: Vec<Vec<f32>> = vec![vec![0.0; moments_len(d)]; team.size];
+/// Moments of x [n, d], exact sums; weight [n], or 1.
+pub(crate) fn moments(
+    level: Level,
+    team: &Team,
+    d: usize,
+    x: &[f32],
+    weight: Option<&[f32]>,
+    bound: Bound,
+) -> Vec<f64> {
+    let n = x.len() / d;
+    let parts = [(moments_len(d) - 1, bound)];
+    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); team.size];
     let shared = Shared::new(&mut sums);
     team.run(|thread| {
         let part = team.part(n, ROWS, thread);
         let weight = weight.map(|w| &w[part.clone()]);
         // SAFETY: one element of `sums` a thread.
         let out = unsafe { &mut shared.slice(thread..thread + 1)[0] };
+        *out = exact::biased(&parts);
         level.run(Collect { d, x: &x[part.start * d..part.end * d], weight, out });
     });
-    team.sum_into_first(&mut sums);
-    let mut all = sums.swap_remove(0);
+    let mut all = exact::collect(team, sums, &parts);
     let mut row = 0;
     for a in 0..d {
         all[(row + 1) * d..(row + d - a) * d].iter_mut().for_each(|v| *v *= 2.0);
         row += d - a;
     }
-    debug_assert_eq!(row, pairs);
-    if let Some(last) = all.last_mut() {
-        *last = weight.map_or(n as f32, |w| w.iter().sum());
-    }
+    debug_assert_eq!(row, pair_count(d));
+    all.push(weight.map_or(n as f64, |w| exact::sum(w, bound)));
     all
 }
 
 impl<'a> Moments<'a> {
-    /// `all`: what [`moments`] gave, or a sum of such.
+    /// `all`: what [`moments`] gave, or a sum of such, as f32.
     pub(crate) fn of(d: usize, all: &'a [f32]) -> Moments<'a> {
         assert_eq!(all.len(), moments_len(d), "moments of another width");
         let (third, rest) = all.split_at(pair_count(d) * d);
@@ -100,7 +108,7 @@ struct Collect<'a> {
     d: usize,
     x: &'a [f32],
     weight: Option<&'a [f32]>,
-    out: &'a mut [f32],
+    out: &'a mut [f64],
 }
 
 impl Vectorised for Collect<'_> {
@@ -111,7 +119,7 @@ impl Vectorised for Collect<'_> {
         let pairs = pair_count(d);
         let (third, rest) = out.split_at_mut(pairs * d);
         let (second, first) = rest.split_at_mut(d * d);
-        let first = &mut first[..d];
+        let mut packed = Packed::default();
         let mut z = vec![0.0f32; ROWS * pairs];
         let mut weighted = vec![0.0f32; ROWS * d];
         for (block, x) in x.chunks(ROWS * d).enumerate() {
@@ -119,24 +127,18 @@ impl Vectorised for Collect<'_> {
             products(d, x, &mut z);
             for r in 0..rows {
                 let w = weight.map_or(1.0, |w| w[block * ROWS + r]);
-                for k in 0..d {
-                    weighted[r * d + k] = w * x[r * d + k];
-                    first[k] += w * x[r * d + k];
+                for k in r * d..(r + 1) * d {
+                    weighted[k] = w * x[k];
                 }
             }
+            let weighted = (d, weighted.as_ptr());
             // SAFETY: the buffers have the shapes named; the caller enabled S.
             unsafe {
-                add_product::<S>(
-                    pairs,
-                    rows,
-                    d,
-                    View::transposed(&z, pairs),
-                    weighted.as_ptr(),
-                    d,
-                    third.as_mut_ptr(),
-                    d,
-                );
-                add_product::<S>(d, rows, d, View::transposed(x, d), weighted.as_ptr(), d, second.as_mut_ptr(), d);
+                let z = (pairs, z.as_ptr(), pairs);
+                add_outer_products::<S>(&mut packed, rows, z, weighted, third.as_mut_ptr());
+                let x = (d, x.as_ptr(), d);
+                add_outer_products::<S>(&mut packed, rows, x, weighted, second.as_mut_ptr());
+                add_outer_products::<S>(&mut packed, rows, (1, ONE.as_ptr(), 0), weighted, first.as_mut_ptr());
             }
         }
     }

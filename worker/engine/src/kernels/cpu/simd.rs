@@ -79,6 +79,8 @@ unsafe fn run_avx2<W: Vectorised>(work: W) -> W::Output {
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Simd: Copy + 'static {
     type V: Copy;
+    /// `LANES` / 2 f64
+    type Wide: Copy;
     const LANES: usize;
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -97,6 +99,11 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn sum(a: Self::V) -> f32;
     /// true when some lane of a is greater than the same lane of b
     unsafe fn any_greater(a: Self::V, b: Self::V) -> bool;
+    unsafe fn splat_wide(x: f64) -> Self::Wide;
+    unsafe fn load_wide(p: *const f64) -> Self::Wide;
+    unsafe fn store_wide(p: *mut f64, v: Self::Wide);
+    /// a * b + c for a * b that an f64 holds: rounded once, on every instruction set
+    unsafe fn fma_wide(a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide;
 }
 
 /// 2^z for |z| <= 126, relative error <= 2e-7: degree 5 minimax polynomial on [-1/2, 1/2].
@@ -144,6 +151,7 @@ pub(crate) struct Avx512;
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
     type V = __m512;
+    type Wide = __m512d;
     const LANES: usize = 16;
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -201,6 +209,22 @@ impl Simd for Avx512 {
     unsafe fn any_greater(a: __m512, b: __m512) -> bool {
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0 }
     }
+    #[inline(always)]
+    unsafe fn splat_wide(x: f64) -> __m512d {
+        unsafe { _mm512_set1_pd(x) }
+    }
+    #[inline(always)]
+    unsafe fn load_wide(p: *const f64) -> __m512d {
+        unsafe { _mm512_loadu_pd(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_wide(p: *mut f64, v: __m512d) {
+        unsafe { _mm512_storeu_pd(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn fma_wide(a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        unsafe { _mm512_fmadd_pd(a, b, c) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -210,6 +234,7 @@ pub(crate) struct Avx2;
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
     type V = __m256;
+    type Wide = __m256d;
     const LANES: usize = 8;
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
@@ -274,6 +299,22 @@ impl Simd for Avx2 {
     unsafe fn any_greater(a: __m256, b: __m256) -> bool {
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) != 0 }
     }
+    #[inline(always)]
+    unsafe fn splat_wide(x: f64) -> __m256d {
+        unsafe { _mm256_set1_pd(x) }
+    }
+    #[inline(always)]
+    unsafe fn load_wide(p: *const f64) -> __m256d {
+        unsafe { _mm256_loadu_pd(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_wide(p: *mut f64, v: __m256d) {
+        unsafe { _mm256_storeu_pd(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn fma_wide(a: __m256d, b: __m256d, c: __m256d) -> __m256d {
+        unsafe { _mm256_fmadd_pd(a, b, c) }
+    }
 }
 
 /// Arrays of eight floats: the compiler vectorises them for whatever the target has.
@@ -291,6 +332,7 @@ fn zip(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
 
 impl Simd for Portable {
     type V = [f32; 8];
+    type Wide = [f64; 4];
     const LANES: usize = 8;
     #[inline(always)]
     unsafe fn splat(x: f32) -> [f32; 8] {
@@ -352,5 +394,25 @@ impl Simd for Portable {
             any |= a[i] > b[i];
         }
         any
+    }
+    #[inline(always)]
+    unsafe fn splat_wide(x: f64) -> [f64; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load_wide(p: *const f64) -> [f64; 4] {
+        unsafe { p.cast::<[f64; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_wide(p: *mut f64, v: [f64; 4]) {
+        unsafe { p.cast::<[f64; 4]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn fma_wide(a: [f64; 4], b: [f64; 4], c: [f64; 4]) -> [f64; 4] {
+        let mut o = c;
+        for i in 0..4 {
+            o[i] += a[i] * b[i];
+        }
+        o
     }
 }

@@ -1,4 +1,4 @@
-//! Static split of work over a fixed team of threads: the same team size gives the same sums, bit for bit.
+//! Static split of work over a fixed team of threads.
 
 use std::ops::Range;
 
@@ -24,17 +24,16 @@ impl Team {
 
     /// This thread's part of `0..n`, cut at multiples of `grain`.
     pub(crate) fn part(&self, n: usize, grain: usize, thread: usize) -> Range<usize> {
-        let blocks = n.div_ceil(grain);
-        (blocks * thread / self.size * grain).min(n)..(blocks * (thread + 1) / self.size * grain).min(n)
+        cut(n, grain, thread, self.size)
     }
 
     /// Runs `work(range, part of out)` over row ranges of `out` [n, width], cut at multiples of `grain` rows.
-    pub(crate) fn rows(
+    pub(crate) fn rows<T: Send>(
         &self,
-        out: &mut [f32],
+        out: &mut [T],
         width: usize,
         grain: usize,
-        work: impl Fn(Range<usize>, &mut [f32]) + Sync,
+        work: impl Fn(Range<usize>, &mut [T]) + Sync,
     ) {
         let n = out.len() / width;
         let shared = Shared::new(out);
@@ -55,6 +54,12 @@ impl Team {
             }
         });
     }
+}
+
+/// Part `part` of `parts` of `0..n`, cut at multiples of `grain`.
+pub(crate) fn cut(n: usize, grain: usize, part: usize, parts: usize) -> Range<usize> {
+    let blocks = n.div_ceil(grain);
+    (blocks * part / parts * grain).min(n)..(blocks * (part + 1) / parts * grain).min(n)
 }
 
 /// A mutable slice that several threads write to, each its own part.

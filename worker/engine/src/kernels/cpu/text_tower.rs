@@ -1,12 +1,13 @@
 //! z = W2 leaky(W1 x + b1) + b2 over all rows, and the gradients of the weights (texts are not trained).
 //!
 //! Rows are taken in blocks small enough that block, hidden block and one weight panel stay in L2; bias and LeakyReLU are
-//! applied while the block is there. Measured 1.5 times libtorch's matrix products on these shapes (RESULTS.md).
+//! applied while the block is there. The gradients are [`super::exact`] sums.
 
+use super::exact::{self, ONE, Packed, add_outer_products};
 use super::gemm::{View, add_product};
 use super::simd::{Level, Simd, Vectorised};
 use super::team::{Shared, Team};
-use crate::kernels::LEAKY_SLOPE;
+use crate::kernels::{Bound, LEAKY_SLOPE, TowerBounds};
 
 const SLOPE: f32 = LEAKY_SLOPE as f32;
 /// Columns of a weight panel.
@@ -39,13 +40,13 @@ pub(crate) struct TextTower<'a> {
 /// Gradients, in the layouts the products leave them in.
 pub(crate) struct Gradients {
     /// [text, hidden]
-    pub(crate) w1_transposed: Vec<f32>,
+    pub(crate) w1_transposed: Vec<f64>,
     /// [hidden]
-    pub(crate) b1: Vec<f32>,
+    pub(crate) b1: Vec<f64>,
     /// [hidden, d]
-    pub(crate) w2_transposed: Vec<f32>,
+    pub(crate) w2_transposed: Vec<f64>,
     /// [d]
-    pub(crate) b2: Vec<f32>,
+    pub(crate) b2: Vec<f64>,
 }
 
 /// [rows, columns] -> [columns, rows]
@@ -85,12 +86,14 @@ impl<'a> TextTower<'a> {
         });
     }
 
-    /// dz [rows, d] -> gradients of the four parameters.
-    pub(crate) fn backward(&self, x: &[f32], h: &[f32], dz: &[f32]) -> Gradients {
+    /// dz [rows, d] -> gradients of the four parameters, exact sums over the rows.
+    pub(crate) fn backward(&self, x: &[f32], h: &[f32], dz: &[f32], bounds: &TowerBounds) -> Gradients {
         let (text, hidden, d) = (self.text, self.hidden, self.d);
         let rows = dz.len() / d;
-        // per thread: W1^T [text, hidden], W2^T [hidden, d], b1, b2
-        let mut grads: Vec<Vec<f32>> = vec![Vec::new(); self.team.size];
+        // W1^T [text, hidden], W2^T [hidden, d], b1, b2
+        let parts: [(usize, Bound); 4] =
+            [(text * hidden, bounds.w1), (hidden * d, bounds.w2), (hidden, bounds.b1), (d, bounds.b2)];
+        let mut grads: Vec<Vec<f64>> = vec![Vec::new(); self.team.size];
         let shared = Shared::new(&mut grads);
         self.team.run(|thread| {
             let part = self.team.part(rows, BACKWARD_ROWS, thread);
@@ -99,11 +102,10 @@ impl<'a> TextTower<'a> {
                 (&x[first * text..last * text], &h[first * hidden..last * hidden], &dz[first * d..last * d]);
             // SAFETY: one element of `grads` a thread.
             let grads = unsafe { &mut shared.slice(thread..thread + 1)[0] };
-            *grads = vec![0.0; text * hidden + hidden * d + hidden + d];
+            *grads = exact::biased(&parts);
             self.level.run(Backward { tower: self, x, h, dz, grads });
         });
-        self.team.sum_into_first(&mut grads);
-        let mut w1_transposed = grads.swap_remove(0);
+        let mut w1_transposed = exact::collect(self.team, grads, &parts);
         let mut w2_transposed = w1_transposed.split_off(text * hidden);
         let mut b1 = w2_transposed.split_off(hidden * d);
         let b2 = b1.split_off(hidden);
@@ -161,7 +163,7 @@ struct Backward<'a> {
     x: &'a [f32],
     h: &'a [f32],
     dz: &'a [f32],
-    grads: &'a mut [f32],
+    grads: &'a mut [f64],
 }
 
 impl Vectorised for Backward<'_> {
@@ -174,6 +176,7 @@ impl Vectorised for Backward<'_> {
         let (dw1, rest) = grads.split_at_mut(text * hidden);
         let (dw2, rest) = rest.split_at_mut(hidden * d);
         let (db1, db2) = rest.split_at_mut(hidden);
+        let mut packed = Packed::default();
         let mut dh = vec![0.0f32; BACKWARD_ROWS * hidden];
         let blocks =
             x.chunks(BACKWARD_ROWS * text).zip(h.chunks(BACKWARD_ROWS * hidden)).zip(dz.chunks(BACKWARD_ROWS * d));
@@ -195,22 +198,12 @@ impl Vectorised for Backward<'_> {
                 );
                 // LeakyReLU keeps the sign, so h also holds its slope
                 dh.iter_mut().zip(h).for_each(|(dh, h)| *dh *= if *h > 0.0 { 1.0 } else { SLOPE });
-                add_product::<S>(
-                    text,
-                    rows,
-                    hidden,
-                    View::transposed(x, text),
-                    dh.as_ptr(),
-                    hidden,
-                    dw1.as_mut_ptr(),
-                    hidden,
-                );
-                add_product::<S>(hidden, rows, d, View::transposed(h, hidden), dz.as_ptr(), d, dw2.as_mut_ptr(), d);
-            }
-            for (sum, rows) in [(&mut *db1, &*dh), (&mut *db2, dz)] {
-                for row in rows.chunks_exact(sum.len()) {
-                    sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-                }
+                let (x, h, dh, dz) = (x.as_ptr(), h.as_ptr(), dh.as_ptr(), dz.as_ptr());
+                add_outer_products::<S>(&mut packed, rows, (text, x, text), (hidden, dh), dw1.as_mut_ptr());
+                add_outer_products::<S>(&mut packed, rows, (hidden, h, hidden), (d, dz), dw2.as_mut_ptr());
+                let one = (1, ONE.as_ptr(), 0);
+                add_outer_products::<S>(&mut packed, rows, one, (hidden, dh), db1.as_mut_ptr());
+                add_outer_products::<S>(&mut packed, rows, one, (d, dz), db2.as_mut_ptr());
             }
         }
     }

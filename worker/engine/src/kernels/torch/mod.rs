@@ -7,8 +7,8 @@
 mod sparse;
 
 use super::{
-    AdamStep, Adjacency, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels,
-    LEAKY_SLOPE, MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, RowFactor, TowerOutput, UnitRows,
+    AdamStep, Adjacency, Bound, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels,
+    LEAKY_SLOPE, MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, RowFactor, TowerBounds, TowerOutput, UnitRows,
 };
 use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
@@ -128,13 +128,7 @@ impl Kernels for TorchKernels {
         IntentLayer { unit, inverse_norm, inverse_sum, g }
     }
 
-    fn intent_view_backward(
-        &self,
-        e: &Tensor,
-        prototypes: [&Tensor; 2],
-        layer: &IntentLayer,
-        given: &HeadGrads,
-    ) -> IntentGrads {
+    fn intent_view_backward(&self, e: &Tensor, _: [&Tensor; 2], layer: &IntentLayer, given: &HeadGrads) -> IntentGrads {
         let (all, d_g, unit) = (&self.all, given.g, &layer.unit);
         let rows = self.graph.rows() as i64;
         let a = all.dots(unit, unit) * 0.5 + 0.5;
@@ -146,18 +140,30 @@ impl Kernels for TorchKernels {
         let own = |x: &Tensor| x.narrow(0, 0, rows);
         let along = row_dots(&d_unit, &own(unit)).unsqueeze(1);
         let d_intents = (d_unit - own(unit) * along) * own(&layer.inverse_norm).unsqueeze(1);
-        let mut d_prototypes = prototypes.map(Tensor::zeros_like);
+        IntentGrads { e: d_e, intents: d_intents }
+    }
+
+    fn intents_backward(
+        &self,
+        e: &Tensor,
+        d_intents: &Tensor,
+        prototypes: [&Tensor; 2],
+        _: Bound,
+        d_e: &mut Tensor,
+    ) -> [Tensor; 2] {
+        let rows = self.graph.rows() as i64;
+        let mut d_prototypes = prototypes.map(|c| c.zeros_like().to_kind(Kind::Double));
         for (side, run) in self.graph.sides.iter().filter(|(_, run)| (run.end as i64) <= rows) {
             let of_run = |x: &Tensor| x.narrow(0, run.start as i64, run.len() as i64);
-            let (e, c, d_v) = (of_run(e), prototypes[*side], of_run(&d_intents));
+            let (e, c, d_v) = (of_run(e), prototypes[*side], of_run(d_intents));
             let p = self.intent_shares(&e, c);
             let d_p = d_v.matmul(c);
             let d_logits = &p * (&d_p - row_dots(&p, &d_p).unsqueeze(1));
-            let mut d_e = of_run(&d_e);
+            let mut d_e = of_run(d_e);
             d_e += d_logits.matmul(&c.tr());
             d_prototypes[*side] += d_v.tr().matmul(&p) + e.tr().matmul(&d_logits);
         }
-        IntentGrads { e: d_e, prototypes: d_prototypes }
+        d_prototypes
     }
 
     fn all_pairs(&self, pairs: &Pairs) -> PairGrads {
@@ -210,7 +216,7 @@ impl Kernels for TorchKernels {
         HalfSums { sums, rows }
     }
 
-    fn moments(&self, x: &Tensor, weight: Option<&Tensor>) -> Tensor {
+    fn moments(&self, x: &Tensor, weight: Option<&Tensor>, _: Bound) -> Tensor {
         let [n, d] = [x.size()[0], x.size()[1]];
         let mut third = Tensor::zeros([d * d, d], (self.kind, self.device));
         let mut second = Tensor::zeros([d, d], (self.kind, self.device));
@@ -227,12 +233,12 @@ impl Kernels for TorchKernels {
         }
         let total = weight
             .map_or_else(|| Tensor::full([1], n as f64, (self.kind, self.device)), |w| w.sum(self.kind).view([1]));
-        Tensor::cat(&[third.view([-1]), second.view([-1]), first, total], 0)
+        Tensor::cat(&[third.view([-1]), second.view([-1]), first, total], 0).to_kind(Kind::Double)
     }
 
     fn half_moments(&self, moments: &Tensor, y: &Tensor) -> HalfSums {
         let [m, d] = [y.size()[0], y.size()[1]];
-        let parts = moments.split_with_sizes([d * d * d, d * d, d, 1], 0);
+        let parts = moments.to_kind(self.kind).split_with_sizes([d * d * d, d * d, d, 1], 0);
         let (third, second) = (parts[0].view([d * d, d]), parts[1].view([d, d]));
         let sums = Tensor::zeros([m], (self.kind, self.device));
         let rows = y.zeros_like();
@@ -266,7 +272,15 @@ impl Kernels for TorchKernels {
         TowerOutput { z: tower.b2.addmm(&hidden, &tower.w2.tr()), hidden }
     }
 
-    fn tower_backward(&self, tower: &Tower, x: &Tensor, output: &TowerOutput, dz: &Tensor, grad: &mut Tower) {
+    fn tower_backward(
+        &self,
+        tower: &Tower,
+        x: &Tensor,
+        output: &TowerOutput,
+        dz: &Tensor,
+        _: &TowerBounds,
+        grad: &mut Tower,
+    ) {
         // LeakyReLU keeps the sign, so its output also holds its slope
         let d_hidden = output.hidden.leaky_relu_backward(&dz.matmul(&tower.w2), LEAKY_SLOPE, true);
         grad.w2 += dz.tr().matmul(&output.hidden);
