@@ -10,7 +10,7 @@ const EPOCHS: u32 = 6;
 
 /// (model, how far the loss terms of an epoch may differ, relative). LightGCN's partial sums have an order of their own; the
 /// others train the same bits, and only the reported losses are added up rank by rank.
-const MODELS: [(&str, f64); 3] = [("lightgcn", 1e-6), ("rlmrec-con", 1e-8), ("irllrec", 1e-8)];
+const MODELS: [(&str, f64); 3] = [("lightgcn", 1e-6), ("rlmrec-con", 1e-7), ("irllrec", 1e-7)];
 
 fn run(job: &Path, run_dir: &Path, workers: u32) -> Vec<String> {
     let workers = workers.to_string();
@@ -70,7 +70,7 @@ fn every_number_of_workers_draws_the_same_negatives() {
         let [alone, several] = [1, 3].map(|n| run(&other, &folder.path().join(format!("{name}-{n}")), n));
         let found = Differences::between(&alone, &several);
         println!("negatives = {negatives}: {found:?}");
-        assert!(found.worst_loss() <= 1e-8 && found.metrics == 0.0, "{negatives}: {found:?}");
+        assert!(found.worst_loss() <= 1e-7 && found.metrics == 0.0, "{negatives}: {found:?}");
         let all = run(&job, &folder.path().join(format!("{name}-all")), 1);
         assert!(Differences::between(&alone, &all).worst_loss() > 1e-3, "{negatives} changes nothing");
     }
@@ -111,7 +111,7 @@ fn a_checkpoint_is_read_by_any_number_of_workers() {
         assert_eq!(done.code, Some(130), "{}", done.stderr);
     }
     let found = Differences::between(&undisturbed, &run(&job, &run_dir, 3));
-    assert!(found.worst_loss() <= 1e-8 && found.metrics == 0.0, "{found:?}");
+    assert!(found.worst_loss() <= 1e-7 && found.metrics == 0.0, "{found:?}");
     assert!(embeddings(&folder.path().join("undisturbed")) == embeddings(&run_dir), "the embeddings differ");
 }
 
