@@ -142,7 +142,7 @@ fn the_parts_of_a_sharded_product_make_the_whole() {
             let shards: Vec<Shard> = (0..parts).map(|rank| Shard::new(&train, &partition, rank, scheme)).collect();
             let graphs: Vec<Arc<Graph>> = shards.iter().map(|s| Arc::new(Graph::new(s.clone(), USERS))).collect();
             let sets: Vec<_> = graphs.iter().map(|graph| subjects_on(Arc::clone(graph))).collect();
-            for subject in 0..sets[0].len() {
+            for (subject, _) in sets[0].iter().enumerate() {
                 let own: Vec<Tensor> =
                     shards.iter().map(|s| single(&x.index_select(0, &ids(&s.nodes))).contiguous()).collect();
                 // what each rank sends to each: raw rows, then partial sums
@@ -164,7 +164,7 @@ fn the_parts_of_a_sharded_product_make_the_whole() {
                         let before = |count: fn(&accord_data::partition::Rows) -> usize| {
                             shards[peer].sent[..rank].iter().map(count).sum::<usize>() as i64
                         };
-                        let rows = shards[peer].sent[rank].clone();
+                        let rows = shards[peer].sent[rank];
                         pieces.push(from.0.narrow(0, before(|r| r.raw), rows.raw as i64));
                         pieces.push(from.1.narrow(0, before(|r| r.partial), rows.partial as i64));
                     }
