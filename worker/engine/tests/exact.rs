@@ -7,7 +7,7 @@ use accord_engine::graph::Graph;
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::torch::TorchKernels;
 use accord_engine::kernels::{
-    Bound, HeadGrads, Kernels, Pairs, Precision, RowFactor, TowerBounds, TowerOutput, largest, prototype_bound,
+    Bound, Factor, HeadGrads, Kernels, Pairs, Precision, RowFactor, TowerBounds, TowerOutput, largest, prototype_bound,
 };
 use accord_engine::weights::Tower;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ fn edges_of_the_intent_view_and_all_pairs_from_any_team() {
             keys: &unit(&numbers(&[77, d], 18)),
             count: None,
             inverse_temperature: 1.0,
-            factor: RowFactor { weight: &weight, epsilon: 0.0, diagonal: None },
+            factor: Factor::OfSums(RowFactor { weight: &weight, epsilon: 0.0, diagonal: None }),
             bf16,
         });
         vec![layer.g, layer.unit, grads.e, grads.intents, pairs.sums, pairs.anchors, pairs.keys]

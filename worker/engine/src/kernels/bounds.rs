@@ -12,14 +12,14 @@ impl Bound {
     /// Where an accumulator starts: 1.5 * 2^k with 2^k at least 8 bounds; 0 for a bound of 0. It stays within a third of
     /// that even where rounding took terms a little over their bounds.
     pub(crate) fn bias(self) -> f64 {
-        match self.0 {
-            bound if bound == 0.0 => 0.0,
-            bound if bound < Self::LARGEST => {
-                let exponent = bound.max(1.0 / Self::LARGEST).to_bits() >> 52;
-                1.5 * f64::from_bits((exponent + 4) << 52)
-            }
-            _ => f64::NAN,
+        if self.0 == 0.0 {
+            return 0.0;
         }
+        if self.0 < Self::LARGEST {
+            let exponent = self.0.max(1.0 / Self::LARGEST).to_bits() >> 52;
+            return 1.5 * f64::from_bits((exponent + 4) << 52);
+        }
+        f64::NAN
     }
 
     /// What was added to an accumulator; NaN where it left its range.
@@ -35,7 +35,7 @@ impl Bound {
 /// The largest magnitude in `tensors`; 0 when they are empty, infinite when something in them is not a number.
 pub fn largest<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
     let of = |x: &Tensor| {
-        let (low, high) = x.view([-1]).aminmax(0, false);
+        let (low, high) = x.reshape([-1]).aminmax(0, false);
         let largest = high.maximum(&-low).double_value(&[]);
         if largest.is_nan() { f64::INFINITY } else { largest }
     };

@@ -8,7 +8,8 @@ mod sparse;
 
 use super::{
     AdamStep, Adjacency, Bound, Candidates, Factor, HalfPairs, HalfSums, HeadGrads, IntentGrads, IntentLayer, Kernels,
-    LEAKY_SLOPE, MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, RowFactor, TowerBounds, TowerOutput, UnitRows,
+    LEAKY_SLOPE, MOMENT_SLOPE, Norm, PairGrads, Pairs, Precision, Ranking, RowFactor, TowerBounds, TowerOutput,
+    UnitRows,
 };
 use crate::graph::{Dropout, Graph, Part};
 use crate::weights::Tower;
