@@ -31,7 +31,7 @@ pub(super) struct Sizes {
 pub(super) struct StepBytes {
     /// Halo rows of propagation, forward and backward: exact.
     pub(super) halo: u64,
-    /// Rows of the batch's heads and their gradients: expected.
+    /// Rows of the batch's heads, and users' texts where users are held against all: expected.
     pub(super) heads: u64,
     /// Dense gradients and the teacher.
     pub(super) dense: u64,
@@ -79,6 +79,10 @@ impl Sizes {
         }
     }
 
+    fn all_users(&self) -> bool {
+        matches!(self.negatives, Negatives::Auto | Negatives::All)
+    }
+
     fn nodes(&self) -> f64 {
         self.users + self.items
     }
@@ -107,10 +111,13 @@ impl Sizes {
             ModelKind::Irllrec => 4.0,
         };
         let own = self.heads * rank.nodes as f64 / self.nodes();
-        let heads = (own * peers + (self.heads - own)) * tables * row;
+        // own heads' rows to each peer, and each own user's texts where users are held against all
+        let text_tables = if self.all_users() { tables / 2.0 } else { 0.0 };
+        let heads = (own * tables + rank.users as f64 * text_tables.floor()) * peers * row;
         // the teacher is a second intent tower; it travels with the gradients
         let replicas = if self.model == ModelKind::Irllrec { 1.5 } else { 1.0 };
-        let dense = 2.0 * peers / self.workers * self.dense() * replicas * FLOAT;
+        // summed in f64
+        let dense = 2.0 * peers / self.workers * self.dense() * replicas * 2.0 * FLOAT;
         StepBytes { halo: halo as u64, heads: heads as u64, dense: dense as u64 }
     }
 
