@@ -1,10 +1,10 @@
-// A C interface to c10d: the store where ranks meet, Gloo's point-to-point messages, and the collectives of any
+// A C interface to c10d: a store where ranks meet, Gloo's point-to-point messages, and the collectives of any
 // back end (NCCL's groups come from nccl_shim.cpp and are driven from here through the same class).
+#include "callback_store.h"
 #include "handles.h"
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <chrono>
 
 using std::chrono::milliseconds;
@@ -41,10 +41,6 @@ int hand_out(accord_work** out, c10::intrusive_ptr<c10d::Work> work) {
   return 0;
 }
 
-accord_store* open_store(const char* host, const c10d::TCPStoreOptions& options) {
-  return new accord_store{c10::make_intrusive<c10d::TCPStore>(std::string(host), options)};
-}
-
 } // namespace
 
 extern "C" {
@@ -56,36 +52,13 @@ int accord_check_version(char** error) {
   });
 }
 
-// Serves on `listener`, a bound socket that is closed with the store.
-int accord_store_serve(int listener, const char* host, uint16_t port, int64_t timeout_ms, accord_store** out, char** error) {
+// A store under `prefix` that is asked through `ask`; `client` is released with it.
+int accord_store_new(
+    void* client, accord_ask ask, accord_release release, const char* prefix, int64_t timeout_ms, accord_store** out,
+    char** error) {
   return guarded(error, [&] {
-    c10d::TCPStoreOptions options;
-    options.port = port;
-    options.isServer = true;
-    options.waitWorkers = false;
-    options.masterListenFd = listener;
-    options.timeout = milliseconds(timeout_ms);
-    *out = open_store(host, options);
-    return 0;
-  });
-}
-
-int accord_store_connect(const char* host, uint16_t port, int64_t timeout_ms, accord_store** out, char** error) {
-  return guarded(error, [&] {
-    c10d::TCPStoreOptions options;
-    options.port = port;
-    options.isServer = false;
-    options.waitWorkers = false;
-    options.timeout = milliseconds(timeout_ms);
-    *out = open_store(host, options);
-    return 0;
-  });
-}
-
-// The keys of `base` under `prefix`.
-int accord_store_prefix(accord_store* base, const char* prefix, accord_store** out, char** error) {
-  return guarded(error, [&] {
-    *out = new accord_store{c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), base->store)};
+    auto store = c10::make_intrusive<CallbackStore>(client, ask, release, milliseconds(timeout_ms));
+    *out = new accord_store{c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), std::move(store))};
     return 0;
   });
 }

@@ -110,7 +110,7 @@ impl Mesh {
         let _one_at_a_time = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         match start(tag.of_length(bytes.numel())) {
             Ok(work) => Ok(Message { peer, work: Arc::new(work) }),
-            Err(reason) => Err(self.lost(tag.operation, peer, &reason)),
+            Err(reason) => Err(self.gone(tag.operation, peer, &reason)),
         }
     }
 
@@ -173,7 +173,7 @@ impl Mesh {
             tracing::warn!(operation, peer, reason, "no answer");
             return Err(CollectiveError::timeout(operation, self.deadline));
         }
-        Err(self.lost(operation, *peer, &reason))
+        Err(self.gone(operation, *peer, &reason))
     }
 
     /// Records a failure, closes all connections so that the others need not wait for their deadline, and returns the
@@ -189,7 +189,7 @@ impl Mesh {
         first
     }
 
-    fn lost(&self, operation: &'static str, peer: usize, reason: &str) -> CollectiveError {
+    fn gone(&self, operation: &'static str, peer: usize, reason: &str) -> CollectiveError {
         let reason = self.lost[peer].get().map_or(reason, String::as_str);
         let reason = without_place(reason);
         let reason = format!("rank {peer} closed its connection ({reason}): it died or gave up, and its log says why");
@@ -203,7 +203,7 @@ impl Mesh {
         for peer in (0..self.size).filter(|&peer| peer != self.rank) {
             let never = Tensor::f_zeros([1], (Kind::Uint8, Device::Cpu))?;
             let watch = self.group.receive(&never, peer, WATCH_TAG);
-            let watch = Arc::new(watch.map_err(|reason| self.lost("connect", peer, &reason))?);
+            let watch = Arc::new(watch.map_err(|reason| self.gone("connect", peer, &reason))?);
             watchers.watches.push(Arc::clone(&watch));
             let (leaving, lost, health) =
                 (Arc::clone(&watchers.leaving), Arc::clone(&self.lost), Arc::clone(&self.health));

@@ -5,6 +5,7 @@
 //! here a message's tag holds what is sent, so such messages never meet and the deadline ends the wait. A wait for a
 //! message can be interrupted, one of a collective cannot. Most operations take one message delay instead of up to
 //! `2 (P - 1)`. And sums are taken in rank order, so they are the same on every rank, in every run and for every size.
+//! The price: the second half of a large all_reduce is only sent when it is waited for.
 
 mod mesh;
 mod operations;
@@ -16,7 +17,7 @@ use mesh::{Mesh, Watchers};
 use operations::Spans;
 use pipeline::Pipeline;
 use std::sync::Arc;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Blocks until all ranks of the generation are connected.
 ///
@@ -25,16 +26,17 @@ use tch::{Device, Tensor};
 pub fn connect(store: &Store, options: &Options) -> Result<Box<dyn Collective>, CollectiveError> {
     options.check()?;
     ffi::check_version()?;
-    let (address, own) = ((store.host.clone(), store.port), options.clone());
+    let (client, own) = (store.client.within(options.deadline), options.clone());
     let group = form::within("gloo", options.deadline, move || {
         ffi::yield_to_others();
-        let store = ffi::Store::connect(&address.0, address.1, own.deadline)?.prefix(&own.prefix())?;
+        let store = ffi::Store::new(client, &own.prefix())?;
         ffi::Group::gloo(&store, &own.host, own.rank, own.size, own.deadline)
     })?;
     let mesh = Mesh::new(group, options);
     let health = Arc::clone(&mesh.health);
     let watchers = mesh.watch()?;
     let gloo = Gloo { _watchers: watchers, pipeline: Arc::new(Pipeline::new(mesh)) };
+    gloo.meet(options.size)?;
     Ok(Box::new(Communicator::new(gloo, health, Device::Cpu, options)))
 }
 
@@ -42,6 +44,14 @@ struct Gloo {
     /// first, so that their threads have ended when the connections are closed
     _watchers: Watchers,
     pipeline: Arc<Pipeline>,
+}
+
+impl Gloo {
+    /// Returns when all ranks have connected to all: one that left right away would fail the others' connecting.
+    fn meet(&self, size: usize) -> Result<(), CollectiveError> {
+        let zeros = |length| Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu));
+        self.all_gather(form::OPERATION, zeros(size as i64)?, zeros(1)?)?.wait()
+    }
 }
 
 impl Backend for Gloo {

@@ -28,9 +28,9 @@ pub fn connect(store: &Store, options: &Options, device: usize) -> Result<Box<dy
     if device >= devices {
         return Err(CollectiveError::library(format!("there is no CUDA device {device}: libtorch sees {devices}")));
     }
-    let (address, own) = ((store.host.clone(), store.port), options.clone());
+    let (client, own) = (store.client.within(options.deadline), options.clone());
     let group = form::within("nccl", options.deadline, move || {
-        let store = ffi::Store::connect(&address.0, address.1, own.deadline)?.prefix(&own.prefix())?;
+        let store = ffi::Store::new(client, &own.prefix())?;
         nccl.connect(&store, device, own.rank, own.size, own.deadline)
     })?;
     let health: Arc<Health> = Arc::default();
