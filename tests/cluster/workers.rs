@@ -136,3 +136,45 @@ fn a_killed_worker_is_named_and_the_others_end() {
     assert!(done.stderr.contains("worker-1") && done.stderr.contains("signal 9"), "{}", done.stderr);
     wait_until("the others to end", || workers.iter().all(|id| !Path::new(&format!("/proc/{id}")).exists()));
 }
+
+/// Halo bytes of one step by rank, as the run counted them.
+fn halo_bytes(run_dir: &Path) -> Vec<u64> {
+    let summary = std::fs::read_to_string(run_dir.join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let ranks = summary["ranks"].as_array().unwrap();
+    ranks.iter().map(|rank| rank["step_halo_bytes_sent"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_plan_says_what_the_run_then_sends() {
+    for model in ["lightgcn", "irllrec"] {
+        let (folder, job) = workspace(model, 1);
+        let planned = finish(&mut coordinator(&["plan", text(&job), "--workers", "3", "--json"]));
+        assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+        let plan: serde_json::Value = serde_json::from_str(&planned.stdout).unwrap();
+        let ranks = plan["ranks"].as_array().unwrap();
+        let wanted: Vec<u64> = ranks.iter().map(|rank| rank["step_bytes"]["halo"].as_u64().unwrap()).collect();
+        assert!(wanted.iter().all(|&bytes| bytes > 0), "{model}: {wanted:?}");
+        run(&job, &folder.path().join("run"), 3);
+        assert_eq!(halo_bytes(&folder.path().join("run")), wanted, "{model}");
+    }
+}
+
+/// What is off by default: fewer bytes or less waiting for a model that is close to the exact one.
+#[test]
+fn bf16_and_stale_halos_stay_close_and_do_what_they_are_for() {
+    let (folder, job) = workspace("lightgcn", EPOCHS);
+    let exact = run(&job, &folder.path().join("exact"), 3);
+    for (option, of_bytes) in [("partition.halo_precision=bf16", 2), ("partition.halo_stale=true", 1)] {
+        let run_dir = folder.path().join(option);
+        let args =
+            ["run", text(&job), "--run-dir", text(&run_dir), "--workers", "3", "--threads", "1", "--set", option];
+        let done = finish(&mut coordinator(&args));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let found = Differences::between(&exact, &metric_lines(&run_dir));
+        println!("{option}: {found:?}");
+        assert!(found.worst_loss() > 1e-7 && found.worst_loss() < 0.1, "{option}: {found:?}");
+        let bytes: Vec<u64> = halo_bytes(&run_dir).iter().map(|bytes| bytes * of_bytes).collect();
+        assert_eq!(bytes, halo_bytes(&folder.path().join("exact")), "{option}");
+    }
+}
