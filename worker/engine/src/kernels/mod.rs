@@ -103,7 +103,7 @@ impl RowFactor<'_> {
 pub struct PairGrads {
     /// [m] sum_c count_c exp(a_b . k_c / t)
     pub sums: Tensor,
-    /// [m, d] factor_b sum_c count_c e_bc k_c
+    /// [m, d] factor_b sum_c count_c e_bc k_c; of no meaning with given factors
     pub anchors: Tensor,
     /// [n, d] count_c sum_b factor_b e_bc a_b
     pub keys: Tensor,

@@ -234,6 +234,17 @@ fn half_pairs_add_up_to_all_pairs() {
         });
         let [anchors, keys, weight, count] = [&anchors, &keys, &weight, &count].map(single);
         for (name, kernels) in subjects() {
+            // with the factors of the whole known, some of the keys have the gradients they have among all
+            let pairs = |keys: &Tensor, count: &Tensor, factor| {
+                let (anchors, count) = (&anchors, Some(count));
+                kernels.all_pairs(&Pairs { anchors, keys, count, inverse_temperature: 5.0, factor, bf16: false })
+            };
+            let whole = RowFactor { weight: &weight, epsilon: 0.0, diagonal: None };
+            let whole = pairs(&keys, &count, Factor::OfSums(whole));
+            let some = |x: &Tensor| x.narrow(0, n / 3, n - n / 3).contiguous();
+            let given = pairs(&some(&keys), &some(&count), Factor::Given(&(&weight / &whole.sums)));
+            assert_close(&format!("{name}, given factors"), &given.keys, &some(&whole.keys), 1e-6);
+            assert!(name.starts_with("torch") || given.keys == some(&whole.keys), "{name}: other bits");
             let half = |anchors: &Tensor, keys: &Tensor, count: &Tensor| {
                 kernels.half_pairs(&HalfPairs { anchors, keys, count: Some(count), inverse_temperature: 5.0 })
             };

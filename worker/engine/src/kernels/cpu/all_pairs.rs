@@ -76,8 +76,10 @@ struct Job<'a> {
     keys: &'a PackedKeys,
     inverse_temperature: f32,
     coefficient: Coefficient<'a>,
+    keys_only: bool,
 }
 
+/// `keys_only`: leaves the anchors' gradient zero.
 pub(crate) fn all_pairs(
     level: Level,
     team: &Team,
@@ -85,10 +87,11 @@ pub(crate) fn all_pairs(
     keys: &PackedKeys,
     inverse_temperature: f32,
     coefficient: Coefficient,
+    keys_only: bool,
 ) -> AllPairs {
     let d = keys.d;
     let m = anchors.len() / d;
-    let job = Job { anchors, keys, inverse_temperature, coefficient };
+    let job = Job { anchors, keys, inverse_temperature, coefficient, keys_only };
     let mut sums = vec![0.0; m];
     let mut anchor_grad = vec![0.0; m * d];
     let (s, a) = (Shared::new(&mut sums), Shared::new(&mut anchor_grad));
@@ -184,13 +187,15 @@ impl Worker<'_> {
                                 );
                             }
                         }
-                        add_anchor_grad::<S, GR>(
-                            d,
-                            tile.as_ptr().add(row * PANEL),
-                            keys.rows.as_ptr(),
-                            chunk.clone(),
-                            grad.as_mut_ptr().add(row * d),
-                        );
+                        if !job.keys_only {
+                            add_anchor_grad::<S, GR>(
+                                d,
+                                tile.as_ptr().add(row * PANEL),
+                                keys.rows.as_ptr(),
+                                chunk.clone(),
+                                grad.as_mut_ptr().add(row * d),
+                            );
+                        }
                     }
                 }
             }

@@ -300,7 +300,8 @@ impl Kernels for CpuKernels {
         } else {
             let keys = PackedKeys::new(team, padded, floats(&keys), count);
             let inverse_temperature = pairs.inverse_temperature as f32;
-            all_pairs::all_pairs(level, team, floats(&anchors), &keys, inverse_temperature, &coefficient)
+            let keys_only = matches!(pairs.factor, Factor::Given(_));
+            all_pairs::all_pairs(level, team, floats(&anchors), &keys, inverse_temperature, &coefficient, keys_only)
         };
         PairGrads {
             sums: Tensor::from_slice(&sums),
