@@ -120,7 +120,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     let cuda = if let tch::Device::Cuda(device) = device { Some(device) } else { None };
     let collective = meeting.join(rank, world, generation, &form.store, cuda)?;
     orders.watch(collective.abort_handle());
-    let baseline_bytes = memory("VmRSS");
+    let own_before = memory("RssAnon");
 
     let mut dataset = load(&spec, &form, &uplink)?;
     let world = layout::world(&spec, &dataset, collective, run_dir, device)?;
@@ -150,7 +150,8 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     match outcome? {
         Outcome::Stopped => Ok(Message::Stopped(Stopped {})),
         Outcome::Finished { best_epoch, test } => {
-            let resident_bytes = memory("VmRSS");
+            // files are the libraries, which processes share, and whose pages come in as they are used
+            let (resident_bytes, baseline_bytes) = (memory("VmRSS"), own_before + memory("RssFile"));
             let Sent { steps, halo, all } = trainer.sent();
             export::write_embeddings(&trainer, run_dir)?;
             tracing::info!(best_epoch, "training is over");
@@ -194,7 +195,8 @@ fn same_data(spec: &JobSpec, form: &Form, dataset: &Dataset) -> Result<(), Failu
     }
 }
 
-/// Bytes of this process that the kernel counts as `field`: VmHWM since its start, VmRSS now; 0 where it does not say.
+/// Bytes of this process that the kernel counts as `field`: VmHWM since its start; VmRSS now, RssAnon and RssFile of it; 0
+/// where it does not say.
 fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
@@ -230,6 +232,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        assert!(memory("VmHWM") >= memory("VmRSS") && memory("VmRSS") > 0);
+        assert!(["VmHWM", "VmRSS", "RssAnon", "RssFile"].iter().all(|field| memory(field) > 0));
+        assert_eq!(memory("VmNothing"), 0);
     }
 }

@@ -48,7 +48,7 @@ pub struct Seconds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RankUse {
     pub rank: u32,
-    /// Of the process: at its highest, when training ended, and before it loaded the data.
+    /// Of the process: at its highest; when training ended; and of that the libraries and what there was before the data.
     pub peak_memory_bytes: u64,
     #[serde(default)]
     pub resident_bytes: u64,
