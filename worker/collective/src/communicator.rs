@@ -12,8 +12,10 @@ use tch::{Device, Kind, Tensor};
 
 pub(crate) type Started = Result<Box<dyn Pending>, CollectiveError>;
 
-/// Starts operations. An error it returns has made the communicator unusable, which `Health` knows.
+/// Starts operations. An error it returns has made the communicator unusable.
 pub(crate) trait Backend: Send {
+    /// Makes the communicator unusable, on this rank and soon on the others; returns the first failure.
+    fn fail(&self, error: CollectiveError) -> CollectiveError;
     /// `x` [n] elements.
     fn all_reduce(&self, x: Tensor, op: Reduce) -> Started;
     /// `out` [P * n] and `x` [n] bytes; `operation` is what it is done for.
@@ -58,7 +60,8 @@ impl<B: Backend> Communicator<B> {
         empty: bool,
         start: impl FnOnce() -> Started,
     ) -> Result<Work, CollectiveError> {
-        self.health.check()?;
+        // an abort from another thread is first noticed here, or in a wait
+        self.health.check().map_err(|e| self.backend.fail(e))?;
         let pending = if empty { None } else { Some(start()?) };
         self.ledger.started(operation, payload);
         Ok(match pending {

@@ -55,6 +55,10 @@ impl Gloo {
 }
 
 impl Backend for Gloo {
+    fn fail(&self, error: CollectiveError) -> CollectiveError {
+        self.pipeline.fail(error)
+    }
+
     fn all_reduce(&self, x: Tensor, op: Reduce) -> Started {
         self.pipeline.start("all_reduce", |mesh, number| operations::all_reduce(mesh, number, x, op))
     }
@@ -89,7 +93,7 @@ impl Drop for Gloo {
     fn drop(&mut self) {
         // works that outlive the communicator would keep its connections open, and the other ranks waiting
         if Arc::strong_count(&self.pipeline) > 1 {
-            self.pipeline.mesh.fail(CollectiveError::Aborted { why: "the communicator was dropped".into() });
+            self.pipeline.fail(CollectiveError::Aborted { why: "the communicator was dropped".into() });
         }
     }
 }

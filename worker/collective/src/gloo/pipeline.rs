@@ -58,7 +58,7 @@ impl Pipeline {
         let mut queue = self.queue();
         queue.started += 1;
         let number = queue.started;
-        let started = start(&self.mesh, number).map_err(|e| self.fail(&mut queue, e))?;
+        let started = start(&self.mesh, number).map_err(|e| self.give_up(&mut queue, e))?;
         queue.running.push_back(Running { number, operation, started });
         Ok(Box::new(Turn { pipeline: Arc::clone(self), number }))
     }
@@ -85,7 +85,7 @@ impl Pipeline {
         start: impl FnOnce(&mut Queue) -> Result<Message, CollectiveError>,
     ) -> communicator::Started {
         let mut queue = self.queue();
-        let message = start(&mut queue).map_err(|e| self.fail(&mut queue, e))?;
+        let message = start(&mut queue).map_err(|e| self.give_up(&mut queue, e))?;
         Ok(Box::new(One { pipeline: Arc::clone(self), operation, message: Some(message) }))
     }
 
@@ -99,7 +99,7 @@ impl Pipeline {
             }
             Ok(())
         });
-        outcome.map_err(|e| self.fail(&mut queue, e))
+        outcome.map_err(|e| self.give_up(&mut queue, e))
     }
 
     fn run(&self, running: Running, until: Instant) -> Result<(), CollectiveError> {
@@ -112,8 +112,12 @@ impl Pipeline {
         }
     }
 
-    /// After this libtorch touches no tensor of an unfinished operation any more.
-    fn fail(&self, queue: &mut Queue, error: CollectiveError) -> CollectiveError {
+    /// Records a failure, and returns the first. After this no tensor of an unfinished operation is touched any more.
+    pub(super) fn fail(&self, error: CollectiveError) -> CollectiveError {
+        self.give_up(&mut self.queue(), error)
+    }
+
+    fn give_up(&self, queue: &mut Queue, error: CollectiveError) -> CollectiveError {
         let first = self.mesh.fail(error);
         queue.running.clear();
         queue.dropped.clear();
@@ -149,7 +153,7 @@ impl Pending for One {
         let Some(message) = self.message.take() else { return Ok(()) };
         let mesh = &self.pipeline.mesh;
         let outcome = mesh.wait(self.operation, &message, Instant::now() + mesh.deadline);
-        outcome.map_err(|e| self.pipeline.fail(&mut self.pipeline.queue(), e))
+        outcome.map_err(|e| self.pipeline.fail(e))
     }
 }
 

@@ -61,6 +61,10 @@ impl Nccl {
 }
 
 impl Backend for Nccl {
+    fn fail(&self, error: CollectiveError) -> CollectiveError {
+        self.shared.fail(error)
+    }
+
     fn all_reduce(&self, x: Tensor, op: Reduce) -> Started {
         let work = self.shared.group.all_reduce(&x, op);
         self.start("all_reduce", vec![x], work)

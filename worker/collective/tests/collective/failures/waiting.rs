@@ -84,6 +84,32 @@ fn abort_before_a_wait_and_after_the_end() {
 }
 
 #[test]
+fn a_rank_that_gave_up_leaves_no_other_waiting() {
+    let meeting = Meeting::new(LONG);
+    let (ended, all_have_ended) = std::sync::mpsc::channel::<()>();
+    let (ended, all_have_ended) = (std::sync::Mutex::new(vec![ended; 2]), std::sync::Mutex::new(all_have_ended));
+    meeting.threads(3, |collective| {
+        let _ended = match collective.rank() {
+            0 => None,
+            _ => ended.lock().unwrap().pop(),
+        };
+        if collective.rank() == 0 {
+            collective.abort_handle().abort("a test said so");
+        }
+        let (result, time) = timed(|| sum(collective.as_ref(), 3));
+        match collective.rank() {
+            0 => assert!(matches!(result, Err(CollectiveError::Aborted { .. })), "{result:?}"),
+            _ => assert!(matches!(result, Err(CollectiveError::Peer { operation: "all_reduce", .. })), "{result:?}"),
+        }
+        assert!(time < AT_ONCE, "{time:?}");
+        if collective.rank() == 0 {
+            // keeps its communicator until the others have ended
+            assert!(all_have_ended.lock().unwrap().recv().is_err());
+        }
+    });
+}
+
+#[test]
 fn ranks_in_different_operations_end_at_the_deadline() {
     let disagreements: [[Stuck; 2]; 6] = [
         [|c| sum(c, 3), |c| exchange(c, 3)],
@@ -137,9 +163,11 @@ fn a_rank_may_leave_after_its_last_operation() {
 #[test]
 fn dropping_with_operations_in_flight_returns_at_once() {
     let meeting = Meeting::new(LONG);
+    let both_have_started = std::sync::Barrier::new(2);
     meeting.threads(2, |collective| {
         let (a, b) = (floats(1_000_000), floats(5));
         let kept = collective.all_reduce(&a, Reduce::Sum).unwrap();
+        both_have_started.wait();
         if collective.rank() == 0 {
             let also_kept = collective.receive(&b, 1).unwrap();
             drops_at_once(collective);
