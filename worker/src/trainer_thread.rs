@@ -134,7 +134,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
         dataset_json: serde_json::to_string_pretty(&dataset.manifest).map_err(Failure::internal)? + "\n",
         data_digest: dataset.manifest.digest.clone(),
     };
-    let mut trainer = Trainer::new(&spec, Arc::new(dataset), world, device, threads)?;
+    let mut trainer = Trainer::new(&spec, dataset, world, device, threads)?;
     let store = CheckpointStore::new(run_dir.join(&spec.checkpoint.uri));
     if let Some(resume) = &form.resume {
         let snapshot = store.read(resume.step, Some(trainer.world().graph.own())).map_err(Failure::internal)?;

@@ -1,5 +1,6 @@
 //! A dataset ready to train on: reads it, repairs what can be repaired and counts it, refuses the rest.
 
+use crate::embeddings::TextSource;
 use crate::error::DataError;
 use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
 use crate::synthetic::Synthetic;
@@ -73,7 +74,7 @@ impl Dataset {
     }
 
     /// Reads the text tables of a dataset that was loaded without. `keep`: only the rows of these nodes stay (ascending;
-    /// item i is node users + i), one table being whole in memory at a time; the digest is that of the whole tables.
+    /// item i is node users + i), in little more memory than they take; the digest is that of the whole tables.
     ///
     /// # Errors
     /// As [`Dataset::load`].
@@ -81,19 +82,19 @@ impl Dataset {
         let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
         let mut digest = self.digest();
         digest.text();
-        let sides = [self.users(), self.items()];
-        let text = TextTables::read(&folder, &files, sides, keep, &mut |table| digest.table(table))?;
+        let (users, items) = (self.users(), self.items());
+        let text = TextSource { folder: &folder, files: &files, users, items, keep }.read(&mut digest)?;
         self.keep_text(Some(text), digest.finish());
         Ok(())
     }
 
-    /// Widths of the profile and intent tables, read from the users' files.
+    /// Widths of the profile and intent tables, by the users' files.
     ///
     /// # Errors
     /// As [`Dataset::load`].
     pub fn text_widths(data: &Data, root: &Path) -> Result<[usize; 2], DataError> {
         let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
-        let width = |file: &str| Ok(Embeddings::read(&folder.join(file))?.width);
+        let width = |file: &str| Embeddings::width_of(&folder.join(file));
         Ok([width(&files.user_profile)?, width(&files.user_intent)?])
     }
 

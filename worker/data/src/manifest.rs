@@ -69,8 +69,8 @@ impl Digest {
             }
         }
         for part in content.parts {
-            words(&mut hasher, part.start(), |w| w.to_le_bytes());
-            words(&mut hasher, part.item(), |w| w.to_le_bytes());
+            words(&mut hasher, part.start());
+            words(&mut hasher, part.item());
         }
         Digest(hasher)
     }
@@ -82,9 +82,19 @@ impl Digest {
 
     /// One whole table: user profiles, item profiles, user intents, item intents.
     pub(crate) fn table(&mut self, table: &Embeddings) {
-        number(&mut self.0, table.rows);
-        number(&mut self.0, table.width);
-        words(&mut self.0, &table.values, |w| w.to_le_bytes());
+        self.table_of(table.rows, table.width);
+        self.values(&table.values);
+    }
+
+    /// The size of a table whose values follow, in as many parts as one likes.
+    pub(crate) fn table_of(&mut self, rows: usize, width: usize) {
+        for size in [rows, width, rows * width] {
+            number(&mut self.0, size);
+        }
+    }
+
+    pub(crate) fn values(&mut self, values: &[f32]) {
+        bytes_of(&mut self.0, values, f32::to_le_bytes);
     }
 
     pub(crate) fn without_text(mut self) -> String {
@@ -101,8 +111,12 @@ fn number(hasher: &mut blake3::Hasher, value: usize) {
     hasher.update(&(value as u64).to_le_bytes());
 }
 
-fn words<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], bytes: impl Fn(T) -> [u8; 4]) {
+fn words(hasher: &mut blake3::Hasher, values: &[u32]) {
     number(hasher, values.len());
+    bytes_of(hasher, values, u32::to_le_bytes);
+}
+
+fn bytes_of<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], bytes: impl Fn(T) -> [u8; 4]) {
     let mut buffer = Vec::with_capacity(64 * 1024);
     for chunk in values.chunks(16 * 1024) {
         buffer.clear();

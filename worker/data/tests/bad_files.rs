@@ -119,8 +119,10 @@ const CASES: &[Case] = &[
         message: "DIR/u.safetensors: 2 tensors (a, b): save each table in a file of its own", ..TEXT },
     Case { name: "NaN in safetensors", keys: "text = { user_profile = \"u.safetensors\" }", make: |d| { good_text(d); d.put("u.safetensors", &safetensors(&[("a", &[3, 2], &[0., 0., f32::NAN, 0., 0., 0.])])); },
         message: "DIR/u.safetensors: row 1, column 0 is NaN: every embedding must be a finite 32-bit number", ..TEXT },
+    Case { name: "safetensors without its last value", keys: "text = { user_profile = \"u.safetensors\" }", make: |d| { good_text(d); d.put("u.safetensors", &safetensors(&[("a", &[3, 2], &[0.; 6])])); d.cut("u.safetensors", 92); },
+        message: "DIR/u.safetensors: not a safetensors file (tensor `a` should end at byte 24 of 20): write it again; it may be truncated", ..TEXT },
     Case { name: "truncated safetensors", keys: "text = { user_profile = \"u.safetensors\" }", make: |d| { good_text(d); d.put("u.safetensors", &safetensors(&[("a", &[3, 2], &[0.; 6])])); d.cut("u.safetensors", 70); },
-        message: "DIR/u.safetensors: not a safetensors file (invalid header length): write it again; it may be truncated", ..TEXT },
+        message: "DIR/u.safetensors: not a safetensors file (a header of 64 bytes in a file of 70): write it again; it may be truncated", ..TEXT },
     Case { name: "unknown ending", keys: "text = { user_profile = \"u.bin\" }", make: |d| { good_text(d); d.put("u.bin", b"0"); },
         message: "DIR/u.bin: the ending is neither .npy nor .safetensors: text embeddings are read from these two formats", ..TEXT },
 

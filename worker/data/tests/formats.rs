@@ -289,6 +289,34 @@ fn tables_of_every_kind_hold_the_same_values() {
     }
 }
 
+#[test]
+fn own_rows_are_those_of_the_whole_tables() {
+    let folder = npz();
+    let mut written = load(&folder, Format::Npz, "");
+    // a row is half a block: three rows end in the second one
+    let wide =
+        |rows: usize| Embeddings { rows, width: 1 << 18, values: (0..rows << 18).map(|k| (k % 251) as f32).collect() };
+    let narrow = text_tables(3, 4);
+    written.set_text(Some(TextTables { user_profile: wide(3), item_profile: wide(4), ..narrow.clone() }));
+    prepared::write(&folder.root().join("out"), &written).unwrap();
+
+    let data = files::data("out", Format::Npz, "");
+    let mut own = Dataset::load(&data, folder.root(), 1, false).unwrap();
+    // users 0 and 2, items 1 and 3
+    own.load_text(&data, folder.root(), Some(&[0, 2, 4, 6])).unwrap();
+    assert_eq!(own.manifest.digest, written.manifest.digest);
+    let (own, whole) = (own.text.unwrap(), written.text.unwrap());
+    for (side, rows, whole) in [
+        (&own.user_profile, [0, 2], &whole.user_profile),
+        (&own.item_profile, [1, 3], &whole.item_profile),
+        (&own.user_intent, [0, 2], &whole.user_intent),
+        (&own.item_intent, [1, 3], &whole.item_intent),
+    ] {
+        assert_eq!(side.values, [whole.row(rows[0]), whole.row(rows[1])].concat());
+        assert_eq!(side.rows, 2);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -31,7 +31,9 @@ const GUARD_STEPS: u64 = 100;
 /// A job on its dataset, from its first step to its last.
 pub struct Trainer {
     spec: JobSpec,
-    dataset: Arc<Dataset>,
+    train: Interactions,
+    validation: Interactions,
+    test: Interactions,
     config: ModelConfig,
     device: tch::Device,
     world: World,
@@ -58,15 +60,17 @@ impl Trainer {
     /// `world` was made for `device`; the text tables of `dataset` hold the rows of the world's own nodes.
     pub fn new(
         spec: &JobSpec,
-        dataset: Arc<Dataset>,
+        dataset: Dataset,
         world: World,
         device: tch::Device,
         threads: usize,
     ) -> Result<Trainer, EngineError> {
-        meant(spec, world.nodes())?;
+        refuse_unnamed_all(spec, world.nodes())?;
         tch::set_num_threads(threads as i32);
         let kernels = device::kernels(device, Arc::clone(&world.graph), threads)?;
-        let texts = texts(spec.model.kind, &dataset, device)?;
+        // ids and titles go, and each text table as soon as it is a tensor
+        let Dataset { train, validation, test, text, .. } = dataset;
+        let texts = texts(spec.model.kind, text, device)?;
         let widths = texts.as_ref().map(|t| {
             let width = |x: &Tensor| x.size()[1] as usize;
             [width(&t.profile), t.intent.as_ref().map_or(0, width)]
@@ -87,7 +91,9 @@ impl Trainer {
         let (spec, best) = (spec.clone(), None);
         Ok(Trainer {
             spec,
-            dataset,
+            train,
+            validation,
+            test,
             config,
             device,
             world,
@@ -146,7 +152,7 @@ impl Trainer {
         let start = Instant::now();
         let mut clock = Clock::default();
         let epoch = self.progress.epoch;
-        let train = &self.dataset.train;
+        let train = &self.train;
         let plan = clock.time("sampling", || EpochPlan::new(train, self.spec.job.seed, epoch));
         let steps = plan.steps(self.spec.optim.batch_size);
         while self.progress.step_in_epoch < steps {
@@ -199,7 +205,7 @@ impl Trainer {
             clock.time("noise", || {
                 [Tower::Text, Tower::Graph].map(|tower| {
                     let noise = Noise::new(seed, step, tower);
-                    self.kernels.noise_factor(&noise, &rows.scope.nodes, &self.state.weights.embeds)
+                    self.kernels.noise_factor(&noise, rows.scope.nodes(&self.world), &self.state.weights.embeds)
                 })
             })
         });
@@ -215,7 +221,7 @@ impl Trainer {
         self.world.in_step(true);
         let StepGrads { losses, weights: grads } = self.state.losses(&input, clock)?;
         self.world.in_step(false);
-        let losses = whole(&losses, step + 1, self.progress.epoch)?;
+        let losses = sum_of_ranks(&losses, step + 1, self.progress.epoch)?;
         clock.time("adam", || {
             self.state.update(self.kernels.as_ref(), &grads, self.spec.optim.lr, self.spec.loss.reg_weight);
         });
@@ -278,11 +284,11 @@ impl Trainer {
     fn evaluate(&self, split: EvalSplit) -> Result<EvalReport, EngineError> {
         let start = Instant::now();
         let (held_out, embeds, epoch): (&Interactions, _, _) = match split {
-            EvalSplit::Validation => (&self.dataset.validation, None, self.progress.epoch),
-            EvalSplit::Test => (&self.dataset.test, self.best.as_ref(), self.progress.best_epoch),
+            EvalSplit::Validation => (&self.validation, None, self.progress.epoch),
+            EvalSplit::Test => (&self.test, self.best.as_ref(), self.progress.best_epoch),
         };
         let x = self.final_x(embeds)?;
-        let (train, ks) = (&self.dataset.train, &self.spec.eval.ks);
+        let (train, ks) = (&self.train, &self.spec.eval.ks);
         let metrics = eval::evaluate(&self.world, self.kernels.as_ref(), &x, train, held_out, ks)?;
         Ok(EvalReport {
             epoch,
@@ -308,7 +314,7 @@ impl Trainer {
 /// Above this many nodes a step that runs over all of them should be asked for by name.
 const ALL_UP_TO: usize = 200_000;
 
-fn meant(spec: &JobSpec, nodes: usize) -> Result<(), EngineError> {
+fn refuse_unnamed_all(spec: &JobSpec, nodes: usize) -> Result<(), EngineError> {
     let contrasts = spec.model.kind != ModelKind::Lightgcn;
     if !contrasts || spec.loss.negatives != Negatives::Auto || nodes <= ALL_UP_TO {
         return Ok(());
@@ -320,23 +326,14 @@ fn meant(spec: &JobSpec, nodes: usize) -> Result<(), EngineError> {
 }
 
 /// The text tables the model reads, as tensors of the own nodes.
-fn texts(kind: ModelKind, dataset: &Dataset, device: tch::Device) -> Result<Option<Texts>, EngineError> {
+fn texts(kind: ModelKind, tables: Option<TextTables>, device: tch::Device) -> Result<Option<Texts>, EngineError> {
     if kind == ModelKind::Lightgcn {
         return Ok(None);
     }
     let missing = || {
         EngineError::Data(format!("model.kind = \"{}\" needs text embeddings, and the dataset has none", kind.name()))
     };
-    let TextTables { user_profile, item_profile, user_intent, item_intent } =
-        dataset.text.as_ref().ok_or_else(missing)?;
-    let table = |sides: [&accord_data::Embeddings; 2]| {
-        let rows = |side: &accord_data::Embeddings| {
-            Tensor::from_slice(&side.values).view([side.rows as i64, side.width as i64])
-        };
-        Tensor::cat(&sides.map(rows), 0).to(device)
-    };
-    let intent = (kind == ModelKind::Irllrec).then(|| table([user_intent, item_intent]));
-    Ok(Some(Texts::new(table([user_profile, item_profile]), intent)))
+    Ok(Some(Texts::of(tables.ok_or_else(missing)?, kind == ModelKind::Irllrec, device)))
 }
 
 /// Up to this weight the moment form's error stays below f32 rounding (6e-8) of the whole gradient's largest element.
@@ -387,7 +384,7 @@ fn terms(losses: &Losses) -> [(&'static str, f64); 7] {
 }
 
 /// The sum of the ranks' parts, each of which must be finite.
-fn whole(ranks: &[Losses], step: u64, epoch: u64) -> Result<Losses, EngineError> {
+fn sum_of_ranks(ranks: &[Losses], step: u64, epoch: u64) -> Result<Losses, EngineError> {
     let mut sums = Vec::new();
     for (rank, losses) in ranks.iter().enumerate() {
         if let Some((term, value)) = terms(losses).into_iter().find(|(_, value)| !value.is_finite()) {

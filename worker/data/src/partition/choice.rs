@@ -37,8 +37,8 @@ fn scheme(spec: &JobSpec) -> Scheme {
     }
 }
 
-/// A node costs its edges, its row of every table, and its text through the towers: IRLLRec's for every node, RLMRec-Con's
-/// for every user. In edges, from the phases of a step on amazon (RESULTS.md).
+/// A node costs its edges, its row of every table, and its text through the towers (IRLLRec's for every node, RLMRec-Con's for
+/// every user). Rough, in edges: where text is read, memory goes by nodes, so they are what is kept even.
 fn cost(model: ModelKind) -> Cost {
     match model {
         ModelKind::Lightgcn => Cost { edge: 1.0, node: 4.0 },

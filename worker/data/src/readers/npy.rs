@@ -92,8 +92,11 @@ pub(crate) struct Array<'a> {
 const MAGIC: &[u8] = b"\x93NUMPY";
 const PLAIN: &str = "save it again with numpy.save as a plain little-endian array";
 
-/// Parses a whole file; `path` is for messages.
-pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Array<'a>, DataError> {
+/// Bytes that hold any header numpy writes.
+pub(crate) const HEADER_BYTES: u64 = 1 << 16;
+
+/// What a file begins with, and where its data begin; `bytes` may end after the header.
+pub(crate) fn parse_header(path: &Path, bytes: &[u8]) -> Result<(Header, usize), DataError> {
     let truncated = || DataError::malformed(path, "the header is cut short", "the file is truncated: write it again");
     if bytes.len() < MAGIC.len() || &bytes[..MAGIC.len()] != MAGIC {
         return Err(DataError::malformed(path, "not an .npy file (wrong magic bytes)", PLAIN));
@@ -108,22 +111,32 @@ pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Array<'a>, DataE
     let text = bytes.get(from..to).ok_or_else(truncated)?;
     let text = std::str::from_utf8(text)
         .map_err(|_| DataError::malformed(path, "the header is not text", "the file is damaged: write it again"))?;
-    let header = header(text).map_err(|problem| DataError::malformed(path, problem, PLAIN))?;
-    let data = &bytes[to..];
+    Ok((header(text).map_err(|problem| DataError::malformed(path, problem, PLAIN))?, to))
+}
+
+/// Parses a whole file; `path` is for messages.
+pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Array<'a>, DataError> {
+    let (header, from) = parse_header(path, bytes)?;
+    let data = &bytes[from..];
+    same_size(path, &header, data.len() as u64)?;
+    Ok(Array { header, data })
+}
+
+/// Whether the data have the length that the header says.
+pub(crate) fn same_size(path: &Path, header: &Header, bytes: u64) -> Result<(), DataError> {
     let needed = header.shape.iter().try_fold(header.kind.size(), |n, &s| n.checked_mul(s));
-    match needed {
-        Some(needed) if needed == data.len() => Ok(Array { header, data }),
-        _ => Err(DataError::malformed(
-            path,
-            format!(
-                "the header promises shape {:?} ({} bytes), the file holds {} bytes",
-                header.shape,
-                needed.map_or_else(|| "more than 2^64".into(), |n| n.to_string()),
-                data.len()
-            ),
-            "the file is truncated or damaged: write it again",
-        )),
+    if needed.is_some_and(|needed| needed as u64 == bytes) {
+        return Ok(());
     }
+    Err(DataError::malformed(
+        path,
+        format!(
+            "the header promises shape {:?} ({} bytes), the file holds {bytes} bytes",
+            header.shape,
+            needed.map_or_else(|| "more than 2^64".into(), |n| n.to_string()),
+        ),
+        "the file is truncated or damaged: write it again",
+    ))
 }
 
 /// `{'descr': '<f2', 'fortran_order': False, 'shape': (3, 4), }`

@@ -103,11 +103,7 @@ impl Subject<'_> {
     fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
         let world = World::alone(&dataset.train, tch::Device::Cpu);
         let kernels = CpuKernels::new(Arc::clone(&world.graph), Level::detect(), options.threads).expect("threads");
-        let texts = dataset.text.take().map(|t| {
-            let rows = |side: &accord_data::Embeddings| Tensor::from_slice(&side.values).view([-1, side.width as i64]);
-            let table = |sides: [&_; 2]| Tensor::cat(&sides.map(rows), 0);
-            Texts::new(table([&t.user_profile, &t.item_profile]), Some(table([&t.user_intent, &t.item_intent])))
-        });
+        let texts = dataset.text.take().map(|tables| Texts::of(tables, true, tch::Device::Cpu));
         Subject { options, spec, dataset, world, kernels, texts }
     }
 

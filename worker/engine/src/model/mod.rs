@@ -12,8 +12,9 @@ use crate::batch::BatchRows;
 use crate::graph::Dropout;
 use crate::kernels::{Kernels, Precision, largest};
 use crate::world::World;
+use accord_data::{Embeddings, TextTables};
 use accord_spec::{Loss, ModelKind};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// What a model is made of, besides its weights.
 pub struct ModelConfig {
@@ -42,6 +43,22 @@ impl Texts {
     pub fn new(profile: Tensor, intent: Option<Tensor>) -> Texts {
         let (largest_profile, largest_intent) = (largest([&profile]), largest(&intent));
         Texts { profile, intent, largest_profile, largest_intent }
+    }
+
+    /// Each table is let go as soon as it has become a tensor.
+    pub fn of(tables: TextTables, with_intents: bool, device: Device) -> Texts {
+        let TextTables { user_profile, item_profile, user_intent, item_intent } = tables;
+        let table = |users: Embeddings, items: Embeddings| {
+            let (user_rows, width) = (users.rows as i64, users.width as i64);
+            let all = Tensor::empty([user_rows + items.rows as i64, width], (Kind::Float, Device::Cpu));
+            for (side, from) in [(users, 0), (items, user_rows)] {
+                let mut rows = all.narrow(0, from, side.rows as i64);
+                rows.copy_(&Tensor::from_slice(&side.values).view([-1, width]));
+            }
+            all.to(device)
+        };
+        let profile = table(user_profile, item_profile);
+        Texts::new(profile, with_intents.then(|| table(user_intent, item_intent)))
     }
 }
 
@@ -79,27 +96,6 @@ pub struct HeadRows {
 }
 
 impl HeadRows {
-    /// Side by side: [H, w]
-    pub fn joined(&self) -> Tensor {
-        let parts: Vec<&Tensor> =
-            std::iter::once(&self.x).chain([&self.z, &self.g, &self.s].into_iter().flatten()).collect();
-        if parts.len() == 1 { self.x.shallow_clone() } else { Tensor::cat(&parts, 1) }
-    }
-
-    /// The inverse of [`HeadRows::joined`], with the parts that `self` has.
-    pub fn split(&self, joined: &Tensor) -> HeadRows {
-        let d = self.x.size()[1];
-        let mut at = 0;
-        let mut next = || {
-            let part = joined.narrow(1, at, d).contiguous();
-            at += d;
-            part
-        };
-        let x = next();
-        let mut other = |have: &Option<Tensor>| have.as_ref().map(|_| next());
-        HeadRows { x, z: other(&self.z), g: other(&self.g), s: other(&self.s) }
-    }
-
     /// As many zero rows of the same parts.
     pub fn zeros(&self, rows: i64) -> HeadRows {
         let zeros = |x: &Tensor| Tensor::zeros([rows, x.size()[1]], (x.kind(), x.device()));
