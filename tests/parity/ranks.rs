@@ -48,7 +48,7 @@ pub(crate) fn in_processes(size: usize, here: &str, work: impl Fn(Box<dyn Collec
             command.spawn().unwrap()
         })
         .collect();
-    for (rank, mut process) in ranks.into_iter().enumerate() {
-        assert!(process.wait().unwrap().success(), "rank {rank} of {size} failed");
+    for (rank, process) in ranks.into_iter().enumerate() {
+        assert_eq!(accord_harness::collect(process).code, Some(0), "rank {rank} of {size} failed");
     }
 }

@@ -2,7 +2,7 @@
 
 mod estimate;
 
-use super::{Usage, job_file, output};
+use super::{job_file, output};
 use accord_data::partition::report::{RankReport, Report};
 use accord_data::partition::{Choice, Method, Partition, Scheme};
 use accord_data::{Dataset, Interactions};
@@ -19,7 +19,7 @@ use std::path::PathBuf;
   coordinator plan job.toml --workers 8 --set partition.strategy=hash --json
 
 Rows and bytes of the halo exchange are counted, those of a batch are expectations; memory is that of a step's tables and
-lists, beside the libraries (about 200 MB a process). `run` and `submit` make the same partition.")]
+lists, beside the libraries (about 140 MB a process). `run` and `submit` make the same partition.")]
 pub(super) struct PlanArgs {
     /// The job file
     #[arg(value_name = "JOB.toml")]
@@ -79,16 +79,13 @@ struct Plan {
 }
 
 /// # Errors
-/// [`Usage`] for a bad job file, else what the dataset's reader says.
+/// A bad job file or dataset.
 pub(super) fn run(args: PlanArgs) -> anyhow::Result<()> {
     let mut sets = args.sets;
     sets.extend(args.workers.map(|n| Override { key: "cluster.workers".into(), value: n.to_string() }));
     let job = job_file::read(&args.job, sets)?;
     let workers = job.spec.cluster.workers as usize;
     let dataset = Dataset::load(&job.spec.data, &job.root, job.spec.job.seed, false)?;
-    if workers > Partition::MOST_PARTS {
-        return Err(Usage(format!("{workers} workers: plan for at most {}", Partition::MOST_PARTS)).into());
-    }
     let text = match job.spec.model.kind {
         ModelKind::Lightgcn => [0, 0],
         ModelKind::RlmrecCon | ModelKind::Irllrec => Dataset::text_widths(&job.spec.data, &job.root)?,

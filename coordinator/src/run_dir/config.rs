@@ -13,6 +13,10 @@ fn training_keys(spec: &JobSpec) -> BTreeMap<String, String> {
     for section in ["job", "data", "model", "loss", "optim", "eval"] {
         flatten(section, &whole[section], &mut keys);
     }
+    // how rows travel changes nothing, unless something of them is given up
+    for key in ["halo_precision", "halo_stale"] {
+        flatten(&format!("partition.{key}"), &whole["partition"][key], &mut keys);
+    }
     keys.retain(|key, _| !matches!(key.as_str(), "job.name" | "job.priority" | "data.path"));
     keys
 }
@@ -77,8 +81,14 @@ mod tests {
     }
 
     #[test]
+    fn halos_that_give_something_up_affect_training() {
+        let differs = differences(&spec(&[]), &spec(&["partition.halo_stale=true", "partition.strategy=hash"]));
+        assert_eq!(differs, ["partition.halo_stale false -> true"]);
+    }
+
+    #[test]
     fn names_places_and_saving_may_change() {
-        let moved = spec(&["job.name=b", "data.path=elsewhere", "checkpoint.every_steps=7", "cluster.device=cpu"]);
+        let moved = spec(&["job.name=b", "data.path=elsewhere", "checkpoint.every_steps=7", "cluster.workers=3"]);
         assert!(differences(&spec(&[]), &moved).is_empty());
         assert_eq!(digest(&spec(&[])), digest(&moved));
     }

@@ -344,7 +344,8 @@ pub struct Partition {
     pub halo: Halo,
     /// Off by default, for scale: the model then depends on the number of workers.
     pub halo_precision: HaloPrecision,
-    /// Off by default, for scale: a step uses the remote rows of the step before and does not wait for its own.
+    /// Off by default, for scale: a step uses the remote rows of the step before and does not wait for its own. The model
+    /// then also depends on where a run was interrupted: those rows are in no checkpoint.
     pub halo_stale: bool,
 }
 

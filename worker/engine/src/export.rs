@@ -20,21 +20,11 @@ pub fn each_block<E: From<EngineError>>(
         let owners: Vec<usize> = block.clone().map(|node| world.owner(node)).collect();
         let from = world.row(block.start) as i64;
         let count = |rank: usize| owners.iter().filter(|&&owner| owner == rank).count() as i64;
-        let own = x.narrow(0, from, count(world.rank())).contiguous();
+        let rows: Vec<i64> = (0..world.size()).map(count).collect();
+        let own = x.narrow(0, from, rows[world.rank()]).contiguous();
+        let parts: Vec<Vec<f32>> = world.gather_on_first(own, &rows)?.iter().map(values).collect();
         if world.rank() > 0 {
-            if own.size()[0] > 0 {
-                world.collective().send(&own, 0).and_then(accord_collective::Work::wait).map_err(EngineError::from)?;
-            }
             continue;
-        }
-        let mut parts = vec![values(&own)];
-        for rank in 1..world.size() {
-            let rows = Tensor::empty([count(rank), d], (x.kind(), x.device()));
-            if rows.size()[0] > 0 {
-                let receive = world.collective().receive(&rows, rank);
-                receive.and_then(accord_collective::Work::wait).map_err(EngineError::from)?;
-            }
-            parts.push(values(&rows));
         }
         if let [all] = &parts[..] {
             sink(all)?;

@@ -25,12 +25,10 @@ pub struct Sample {
 /// This rank's rows in scope.
 pub struct Scope {
     pub negatives: Negatives,
-    /// Own rows, ascending; none: all of them
-    pub rows: Option<Tensor>,
-    /// How many are users; they come first.
+    /// None: every own row
+    pub chosen: Option<Chosen>,
+    /// How many of the rows are users; they come first.
     pub users: usize,
-    /// Global ids of the rows
-    pub nodes: Vec<u32>,
     /// Where the rows lie among those of all ranks, in the order of their ids; and how many those are
     pub places: Tensor,
     pub total: usize,
@@ -38,7 +36,13 @@ pub struct Scope {
     pub heads: Tensor,
 }
 
-/// How a sample of one step is drawn.
+/// Own rows, ascending, and their global ids.
+pub struct Chosen {
+    pub rows: Tensor,
+    nodes: Vec<u32>,
+}
+
+/// What a job's negatives are in one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
     pub negatives: accord_spec::Negatives,
@@ -52,11 +56,9 @@ impl Scope {
         match draw.negatives {
             accord_spec::Negatives::Auto | accord_spec::Negatives::All => Scope {
                 negatives: Negatives::All,
-                rows: None,
+                chosen: None,
                 users: world.graph.users,
-                nodes: world.graph.own().to_vec(),
-                places: Tensor::from_slice(&world.graph.own().iter().map(|&n| i64::from(n)).collect::<Vec<_>>())
-                    .to(place.1),
+                places: world.own_ids().shallow_clone(),
                 total: world.nodes(),
                 heads: own_heads.shallow_clone(),
             },
@@ -80,7 +82,8 @@ impl Scope {
         let count: Vec<f64> = runs.iter().map(|run| run.len() as f64 * share).collect();
         let is_own = |run: &[u32]| world.owner(run[0]) == world.rank();
         let own: Vec<i64> = (0..runs.len() as i64).filter(|&i| is_own(runs[i as usize])).collect();
-        let row = |&i: &i64| scope.nodes.partition_point(|&node| node < runs[i as usize][0]) as i64;
+        let nodes = scope.nodes(world);
+        let row = |&i: &i64| nodes.partition_point(|&node| node < runs[i as usize][0]) as i64;
         let rows: Vec<i64> = own.iter().map(row).collect();
         let sample = Sample {
             count: Tensor::from_slice(&count).to(device).to_kind(kind),
@@ -101,17 +104,21 @@ impl Scope {
         let head_places = own_heads.map(|&head| nodes.partition_point(|&node| node < head) as i64).collect();
         Scope {
             negatives,
-            rows: Some(ids(nodes.iter().map(|&node| world.row(node) as i64).collect())),
             users: nodes.partition_point(|&node| (node as usize) < world.users),
+            chosen: Some(Chosen { rows: ids(nodes.iter().map(|&node| world.row(node) as i64).collect()), nodes }),
             heads: ids(head_places),
-            nodes,
             places: ids(places),
             total,
         }
     }
 
+    /// Global ids of the rows.
+    pub fn nodes<'a>(&'a self, world: &'a World) -> &'a [u32] {
+        self.chosen.as_ref().map_or(world.graph.own(), |chosen| &chosen.nodes)
+    }
+
     /// The rows in scope of a table of own rows [n, w]; the table itself when all are.
     pub(crate) fn of_table(&self, table: &Tensor) -> Tensor {
-        self.rows.as_ref().map_or_else(|| table.shallow_clone(), |rows| table.index_select(0, rows))
+        self.chosen.as_ref().map_or_else(|| table.shallow_clone(), |chosen| table.index_select(0, &chosen.rows))
     }
 }

@@ -177,14 +177,15 @@ fn gather_heads(
     profiles: Option<&Profiles>,
     intents: Option<&Intents>,
 ) -> Result<HeadRows, EngineError> {
-    let x = input.kernels.gather(x, &input.batch.own.rows);
-    let z = profiles.map(|profiles| profiles.heads(input));
-    let (g, s) = intents.map(|intents| intents.heads(input)).map_or((None, None), |[g, s]| (Some(g), Some(s)));
-    let own = HeadRows { x, z, g, s };
-    if input.world.size() == 1 {
-        return Ok(own);
-    }
-    Ok(own.split(&input.world.gather_heads(input.batch, &own.joined())?))
+    // one table after the other: each takes room twice while it arrives
+    let gather = |own: Tensor| input.world.gather_heads(input.batch, &own);
+    let x = gather(input.kernels.gather(x, &input.batch.own.rows))?;
+    let z = profiles.map(|profiles| gather(profiles.heads(input))).transpose()?;
+    let [g, s] = match intents.map(|intents| intents.heads(input)) {
+        Some([g, s]) => [Some(gather(g)?), Some(gather(s)?)],
+        None => [None, None],
+    };
+    Ok(HeadRows { x, z, g, s })
 }
 
 fn losses_by_rank(world: &World, terms: Terms, reg: f64) -> Result<Vec<Losses>, EngineError> {

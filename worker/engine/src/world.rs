@@ -20,6 +20,8 @@ pub struct World {
     pub users: usize,
     pub items: usize,
     device: Device,
+    /// [n] global ids of the own nodes; users first
+    own_ids: Tensor,
     shared: Option<Shared>,
 }
 
@@ -38,14 +40,20 @@ struct Shared {
 impl World {
     /// One worker that owns everything.
     pub fn alone(train: &Interactions, device: Device) -> World {
-        World {
-            collective: Box::new(Alone),
-            graph: Arc::new(Graph::whole(train)),
-            users: train.users(),
-            items: train.items(),
-            device,
-            shared: None,
-        }
+        World::of(Box::new(Alone), Graph::whole(train), train, device, None)
+    }
+
+    fn of(
+        collective: Box<dyn Collective>,
+        graph: Graph,
+        train: &Interactions,
+        device: Device,
+        shared: Option<Shared>,
+    ) -> World {
+        let own: Vec<i64> = graph.own().iter().map(|&node| i64::from(node)).collect();
+        let own_ids = Tensor::from_slice(&own).to(device);
+        let (graph, users, items) = (Arc::new(graph), train.users(), train.items());
+        World { collective, graph, users, items, device, own_ids, shared }
     }
 
     /// One rank of a partition; every rank must be given the same one.
@@ -58,7 +66,7 @@ impl World {
         device: Device,
     ) -> World {
         if collective.size() == 1 {
-            return World { collective, ..World::alone(train, device) };
+            return World::of(collective, Graph::whole(train), train, device, None);
         }
         let users = train.users();
         let shard = Shard::new(train, &partition, collective.rank(), scheme);
@@ -78,9 +86,9 @@ impl World {
         };
         let user_places: Vec<i64> = partition.owner()[..users].iter().map(place).collect();
         let user_places = Tensor::from_slice(&user_places).to(device);
-        let graph = Arc::new(Graph::new(shard, users));
-        let shared = Some(Shared { partition, halo, boundary, items, most_users, user_places });
-        World { collective, graph, users, items: train.items(), device, shared }
+        let graph = Graph::new(shard, users);
+        let shared = Shared { partition, halo, boundary, items, most_users, user_places };
+        World::of(collective, graph, train, device, Some(shared))
     }
 
     pub fn rank(&self) -> usize {
@@ -89,10 +97,6 @@ impl World {
 
     pub fn size(&self) -> usize {
         self.collective.size()
-    }
-
-    pub fn collective(&self) -> &dyn Collective {
-        self.collective.as_ref()
     }
 
     pub fn traffic(&self) -> Traffic {
@@ -185,7 +189,7 @@ impl World {
             kernels.product(adjacency, Part::Own, x, plus, out, total);
             return Ok(());
         };
-        let in_flight = halo.start(self.collective(), kernels, adjacency, x)?;
+        let in_flight = halo.start(self.collective.as_ref(), kernels, adjacency, x)?;
         kernels.product(adjacency, Part::Own, x, plus, out, None);
         in_flight.wait()?;
         kernels.product(adjacency, Part::Halo, x, None, out, None);
@@ -208,7 +212,7 @@ impl World {
             return Ok((own.shallow_clone(), batch.own.rows.shallow_clone()));
         };
         let subset = Subset::new(boundary, |node| batch.heads.binary_search(&node).is_ok(), self.device);
-        let received = subset.run(self.collective(), kernels, own)?;
+        let received = subset.run(self.collective.as_ref(), kernels, own)?;
         let mut all = self.room(own).zero_();
         self.own(&all).copy_(own);
         let _ = all.index_copy_(0, &subset.columns, &received);
@@ -218,7 +222,11 @@ impl World {
     /// Rows of the batch's heads from their owners: each rank's own heads [k, w] -> all heads [H, w].
     pub fn gather_heads(&self, batch: &BatchRows, own: &Tensor) -> Result<Tensor, EngineError> {
         let Some(places) = &batch.gathered_places else { return Ok(own.shallow_clone()) };
-        let most = batch.heads_of.iter().copied().max().unwrap_or(0);
+        self.gather(own, batch.heads_of.iter().copied().max().unwrap_or(0), places)
+    }
+
+    /// Each rank's rows [k, w], padded to `most` and put one after the other; of these the rows at `places`.
+    fn gather(&self, own: &Tensor, most: i64, places: &Tensor) -> Result<Tensor, EngineError> {
         let padded = own.constant_pad_nd([0, 0, 0, most - own.size()[0]]).contiguous();
         let all = Tensor::empty([most * self.size() as i64, own.size()[1]], (own.kind(), own.device()));
         self.collective.all_gather(&all, &padded)?.wait()?;
@@ -240,16 +248,37 @@ impl World {
     /// Rows of all users [U, w], in the order of their ids, out of each rank's own [u, w].
     pub fn gather_users(&self, own: &Tensor) -> Result<Tensor, EngineError> {
         let Some(Shared { user_places, most_users, .. }) = &self.shared else { return Ok(own.shallow_clone()) };
-        let padded = own.constant_pad_nd([0, 0, 0, most_users - own.size()[0]]).contiguous();
-        let all = Tensor::empty([most_users * self.size() as i64, own.size()[1]], (own.kind(), own.device()));
-        self.collective.all_gather(&all, &padded)?.wait()?;
-        Ok(all.index_select(0, user_places))
+        self.gather(own, *most_users, user_places)
+    }
+
+    /// Rows of each rank on rank 0, by rank; nothing on the others. `own` [rows of this rank, w], `rows` of each rank.
+    pub fn gather_on_first(&self, own: Tensor, rows: &[i64]) -> Result<Vec<Tensor>, EngineError> {
+        if self.rank() > 0 {
+            if own.size()[0] > 0 {
+                self.collective.send(&own, 0)?.wait()?;
+            }
+            return Ok(Vec::new());
+        }
+        let (width, kind) = (own.size()[1], (own.kind(), own.device()));
+        let mut all = vec![own];
+        for (rank, &rows) in rows.iter().enumerate().skip(1) {
+            let arriving = Tensor::empty([rows, width], kind);
+            if rows > 0 {
+                self.collective.receive(&arriving, rank)?.wait()?;
+            }
+            all.push(arriving);
+        }
+        Ok(all)
+    }
+
+    /// Ids of the own nodes [n].
+    pub fn own_ids(&self) -> &Tensor {
+        &self.own_ids
     }
 
     /// Ids of the own users [u].
     pub fn own_users(&self) -> Tensor {
-        let own = &self.graph.own()[..self.graph.users];
-        Tensor::from_slice(&own.iter().map(|&user| i64::from(user)).collect::<Vec<_>>()).to(self.device)
+        self.own_ids.narrow(0, 0, self.graph.users as i64)
     }
 
     /// Sum over the ranks, in place and returned.

@@ -104,16 +104,16 @@ impl Sizes {
         let row = self.d * FLOAT;
         let halo = rank.sent.total() as f64 * 2.0 * self.layers * row;
         let peers = self.workers - 1.0;
-        // x alone, with Z, with Z, G and S
-        let tables = match self.model {
-            ModelKind::Lightgcn => 1.0,
-            ModelKind::RlmrecCon => 2.0,
-            ModelKind::Irllrec => 4.0,
+        // rows of a head: X; with Z; with Z, G and S. Texts of a user: none; Z; Z and S
+        let (tables, texts) = match self.model {
+            ModelKind::Lightgcn => (1.0, 0.0),
+            ModelKind::RlmrecCon => (2.0, 1.0),
+            ModelKind::Irllrec => (4.0, 2.0),
         };
+        let users = if self.all_users() { rank.users as f64 } else { 0.0 };
         let own = self.heads * rank.nodes as f64 / self.nodes();
         // own heads' rows to each peer, and each own user's texts where users are held against all
-        let text_tables = if self.all_users() { tables / 2.0 } else { 0.0 };
-        let heads = (own * tables + rank.users as f64 * text_tables.floor()) * peers * row;
+        let heads = (own * tables + users * texts) * peers * row;
         // the teacher is a second intent tower; it travels with the gradients
         let replicas = if self.model == ModelKind::Irllrec { 1.5 } else { 1.0 };
         // summed in f64

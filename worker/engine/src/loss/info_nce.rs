@@ -86,13 +86,12 @@ impl InfoNce<'_> {
         let (anchors, keys) = (kernels.unit_rows(self.anchors, Norm::Root), kernels.unit_rows(self.keys, Norm::Root));
         let own_anchors = kernels.unit_rows(&kernels.gather(self.anchors, self.own_anchors), Norm::Root);
         let own_keys = kernels.unit_rows(&kernels.gather(self.keys, self.own_keys), Norm::Root);
-        let besides = match self.positives {
-            Positives::Keys(_) => None,
-            Positives::Besides(rows) => Some(kernels.unit_rows(rows, Norm::Root)),
-        };
-        let rows = match (self.positives, &besides) {
-            (Positives::Besides(_), Some(unit)) => unit.rows.shallow_clone(),
-            (Positives::Keys(places) | Positives::Besides(places), _) => kernels.gather(&own_keys.rows, places),
+        let (rows, besides) = match self.positives {
+            Positives::Keys(places) => (kernels.gather(&own_keys.rows, places), None),
+            Positives::Besides(rows) => {
+                let unit = kernels.unit_rows(rows, Norm::Root);
+                (unit.rows.shallow_clone(), Some(unit))
+            }
         };
         let logits = self.logits(&own_anchors.rows, &rows);
         let half = kernels.half_pairs(&HalfPairs {

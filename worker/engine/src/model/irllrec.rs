@@ -108,12 +108,12 @@ impl<'a> Intents<'a> {
             scale: loss.translation_weight * (1.0 + MATCHING[0] * loss.itm_weight),
             precision: input.config.precision,
         };
-        let value = match &scope.rows {
+        let value = match &scope.chosen {
             None => translation.run(input.kernels, d_s, d_x)?,
-            Some(rows) => {
+            Some(chosen) => {
                 let mut d_rows = translation.graph.zeros_like();
                 let value = translation.run(input.kernels, d_s, &mut d_rows)?;
-                input.kernels.scatter_add(d_x, rows, &d_rows);
+                input.kernels.scatter_add(d_x, &chosen.rows, &d_rows);
                 value
             }
         };

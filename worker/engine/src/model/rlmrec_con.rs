@@ -90,8 +90,8 @@ impl Profiles {
 
 fn users_in_scope(input: &StepInput, table: &Tensor) -> Tensor {
     let scope = &input.batch.scope;
-    match &scope.rows {
+    match &scope.chosen {
         None => table.narrow(0, 0, scope.users as i64),
-        Some(rows) => input.kernels.gather(table, &rows.narrow(0, 0, scope.users as i64)),
+        Some(chosen) => input.kernels.gather(table, &chosen.rows.narrow(0, 0, scope.users as i64)),
     }
 }
