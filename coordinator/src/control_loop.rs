@@ -89,7 +89,7 @@ struct ControlLoop {
     /// When the loop last looked at anything.
     awake_at: UnixMs,
     /// Threads that may still write, of generations that are over.
-    scribes: Vec<thread::JoinHandle<()>>,
+    scribes: Vec<(JobId, thread::JoinHandle<()>)>,
 }
 
 /// Unix time that never goes back.
@@ -196,6 +196,11 @@ impl ControlLoop {
             }
             Command::Cancel { job, reply } => self.ask(&job, Event::CancelAsked, reply).await,
             Command::Suspend { job, reply } => self.ask(&job, Event::SuspendAsked, reply).await,
+            Command::Resume { job, reply } => self.ask(&job, Event::ResumeAsked, reply).await,
+            Command::Scale { job, workers, reply } => match submission::scalable(workers) {
+                Ok(()) => self.ask(&job, Event::ScaleAsked { workers }, reply).await,
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Register { generation, register, directives, reply } => {
                 let session = self.register(generation, register, directives);
                 let job = session.as_ref().ok().map(|s| s.job.clone());
@@ -209,6 +214,7 @@ impl ControlLoop {
             }
             Command::SessionClosed { session } => self.session_closed(&session),
             Command::Opened { job, generation, result } => self.opened(&job, generation, *result).await,
+            Command::NotLaunched { job, generation, error } => self.not_launched(&job, generation, error).await,
             Command::Exited { job, generation, exit } => self.exited(&job, generation, exit).await,
             Command::Recorded { job, generation, record } => self.recorded(&job, generation, record).await,
             Command::Retry { job, event } => self.happen(&job, event).await,
@@ -335,7 +341,7 @@ impl ControlLoop {
         }
         self.options.launcher.shut_down(SHUT_DOWN_WITHIN).await;
         let scribes = std::mem::take(&mut self.scribes);
-        let all = tokio::task::spawn_blocking(move || scribes.into_iter().for_each(|s| drop(s.join())));
+        let all = tokio::task::spawn_blocking(move || scribes.into_iter().for_each(|(_, s)| drop(s.join())));
         if tokio::time::timeout(SHUT_DOWN_WITHIN, all).await.is_err() {
             tracing::warn!("a run directory is still being written");
         }

@@ -71,8 +71,12 @@ pub enum Verdict {
     Wait(String),
     /// Everyone is here: form.
     Complete(String),
-    /// The generation cannot go on; why.
-    Lost(String),
+    /// Some did not come in time; how many did.
+    Incomplete(u32),
+    /// A worker is gone or silent; what it did.
+    Lost { worker: String, how: String },
+    /// The workers did not end when asked to; in words.
+    NotSaved(String),
 }
 
 impl Membership {
@@ -102,19 +106,19 @@ impl Membership {
     /// What is to be done now.
     pub fn review(&self, now: UnixMs, timeouts: &Timeouts) -> Verdict {
         for member in &self.members {
+            let lost = |how: String| Verdict::Lost { worker: member.name.clone(), how };
             if member.broken_since.is_some_and(|since| now.saturating_sub(since) >= timeouts.exit_report_ms) {
-                return Verdict::Lost(format!("the connection to {} (pid {}) broke", member.name, member.pid));
+                return lost("lost its connection".into());
             }
             let silent = now.saturating_sub(member.last_heard);
             if silent >= timeouts.silent_ms {
-                let seconds = silent as f64 / 1000.0;
-                return Verdict::Lost(format!("{} (pid {}) was silent for {seconds:.1} s", member.name, member.pid));
+                return lost(format!("was silent for {:.1} s", silent as f64 / 1000.0));
             }
         }
         if let Some(since) = self.stopping_since
             && now.saturating_sub(since) >= timeouts.stop_ms
         {
-            return Verdict::Lost(format!("the state was not saved within {} s", timeouts.stop_ms / 1000));
+            return Verdict::NotSaved(format!("the state was not saved within {} s", timeouts.stop_ms / 1000));
         }
         if self.formed {
             return Verdict::Wait(format!("{} of {} workers train", self.members.len(), self.world));
@@ -124,7 +128,7 @@ impl Membership {
             return Verdict::Complete(here);
         }
         if now.saturating_sub(self.launched_at) >= timeouts.register_ms {
-            return Verdict::Lost(format!("{here} within {} s", timeouts.register_ms / 1000));
+            return Verdict::Incomplete(self.members.len() as u32);
         }
         Verdict::Wait(here)
     }
@@ -136,6 +140,10 @@ mod tests {
 
     fn member(name: &str, last_heard: UnixMs) -> Member {
         Member { name: name.into(), host: "localhost".into(), pid: 7, last_heard, broken_since: None }
+    }
+
+    fn lost(how: &str) -> Verdict {
+        Verdict::Lost { worker: "worker-0".into(), how: how.into() }
     }
 
     fn timeouts() -> Timeouts {
@@ -160,10 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_never_come_are_lost_at_the_deadline() {
-        let none = Membership::new(1, 1000);
-        assert!(matches!(none.review(30_999, &timeouts()), Verdict::Wait(_)));
-        assert_eq!(none.review(31_000, &timeouts()), Verdict::Lost("0 of 1 workers registered within 30 s".into()));
+    fn workers_that_never_come_are_missed_at_the_deadline() {
+        let mut two = Membership::new(2, 1000);
+        two.join(member("worker-1", 31_000));
+        assert!(matches!(two.review(30_999, &timeouts()), Verdict::Wait(_)));
+        assert_eq!(two.review(31_000, &timeouts()), Verdict::Incomplete(1));
     }
 
     #[test]
@@ -172,7 +181,7 @@ mod tests {
         one.join(member("worker-0", 1000));
         one.formed = true;
         assert!(matches!(one.review(5999, &timeouts()), Verdict::Wait(_)));
-        assert_eq!(one.review(6000, &timeouts()), Verdict::Lost("worker-0 (pid 7) was silent for 5.0 s".into()));
+        assert_eq!(one.review(6000, &timeouts()), lost("was silent for 5.0 s"));
     }
 
     #[test]
@@ -181,7 +190,7 @@ mod tests {
         one.join(Member { broken_since: Some(2000), ..member("worker-0", 2000) });
         one.formed = true;
         assert!(matches!(one.review(2999, &timeouts()), Verdict::Wait(_)));
-        assert!(matches!(one.review(3000, &timeouts()), Verdict::Lost(_)));
+        assert_eq!(one.review(3000, &timeouts()), lost("lost its connection"));
     }
 
     #[test]
@@ -191,7 +200,7 @@ mod tests {
         two.stopping_since = Some(1000);
         two.forgive(3_600_000);
         assert!(matches!(two.review(3_605_999, &timeouts()), Verdict::Wait(_)));
-        assert!(matches!(two.review(3_606_000, &timeouts()), Verdict::Lost(_)));
+        assert!(matches!(two.review(3_606_000, &timeouts()), Verdict::Lost { .. }));
     }
 
     #[test]
@@ -200,6 +209,6 @@ mod tests {
         one.join(member("worker-0", 100_000));
         one.formed = true;
         one.stopping_since = Some(40_000);
-        assert_eq!(one.review(100_000, &timeouts()), Verdict::Lost("the state was not saved within 60 s".into()));
+        assert_eq!(one.review(100_000, &timeouts()), Verdict::NotSaved("the state was not saved within 60 s".into()));
     }
 }

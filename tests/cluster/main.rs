@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod configs;
 mod docs;
+mod recovery;
 mod resume;
 mod workers;
 

@@ -69,17 +69,6 @@ fn a_killed_coordinator_takes_its_worker_along_and_the_run_goes_on() {
     assert_eq!(run(&job, &run_dir), undisturbed);
 }
 
-#[test]
-fn a_killed_worker_fails_the_job_with_its_end_named() {
-    let (folder, job) = workspace("irllrec", 5000);
-    let run_dir = folder.path().join("run");
-    let child = start(&job, &run_dir, 3);
-    signal("KILL", worker_of(child.id()));
-    let done = collect(child);
-    assert_eq!(done.code, Some(1), "{}", done.stderr);
-    assert!(done.stderr.contains("signal 9"), "{}", done.stderr);
-}
-
 /// The one process that a coordinator started, once it has.
 fn worker_of(coordinator: u32) -> u32 {
     let mut workers = Vec::new();

@@ -120,6 +120,7 @@ fn a_killed_worker_is_named_and_the_others_end() {
     let (folder, job) = workspace("irllrec", 5000);
     let run_dir = folder.path().join("run");
     let mut command = coordinator(&["run", text(&job), "--run-dir", text(&run_dir), "--workers", "3"]);
+    command.args(["--set", "recovery.max_restarts=0"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let metrics = run_dir.join("metrics.jsonl");
     wait_until("metrics", || std::fs::read_to_string(&metrics).is_ok_and(|text| text.lines().count() > 2));

@@ -6,8 +6,8 @@ use accord_collective::AbortHandle;
 use accord_data::checkpoint::Snapshot;
 use accord_engine::report::{Directive, EpochReport, EvalReport, EvalSplit, Losses, Observer, StepReport};
 use accord_proto::job as wire;
-use accord_proto::worker::{SnapshotTaken, worker_message::Message};
-use std::sync::atomic::{AtomicBool, Ordering};
+use accord_proto::worker::{Heartbeat, SnapshotTaken, worker_message::Message};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const STEP_EVERY: Duration = Duration::from_millis(100);
 pub struct Orders {
     checkpoint_and_stop: AtomicBool,
     stop: AtomicBool,
+    /// Steps that are done, for heartbeats
+    steps: AtomicU64,
     /// Ends a trainer that waits for other workers.
     abort: Mutex<Option<AbortHandle>>,
 }
@@ -44,6 +46,13 @@ impl Orders {
             communicator.abort(TOLD_TO_END);
         }
         *handle = Some(communicator);
+    }
+
+    /// Where the trainer stands.
+    pub fn position(&self) -> Heartbeat {
+        let exchange = self.handle().as_ref().and_then(AbortHandle::last_exchange);
+        let exchange = exchange.map(|exchange| exchange.to_string()).unwrap_or_default();
+        Heartbeat { step: self.steps.load(Ordering::Relaxed), exchange }
     }
 
     fn handle(&self) -> MutexGuard<'_, Option<AbortHandle>> {
@@ -93,6 +102,7 @@ impl Reporter {
 
 impl Observer for Reporter {
     fn step(&mut self, report: &StepReport) -> Directive {
+        self.orders.steps.store(report.step, Ordering::Relaxed);
         let now = Instant::now();
         if self.last_step.is_none_or(|last| now.duration_since(last) >= STEP_EVERY) {
             self.last_step = Some(now);

@@ -3,9 +3,9 @@
 //! Exit codes, stable: 0 done; 1 the job failed or something did not work; 2 the input cannot be used (arguments, job
 //! file, data); 130 interrupted by the user, who may go on with the same command.
 
-mod cancel;
 mod client;
 pub mod data;
+mod events;
 pub mod export;
 mod job_file;
 mod logs;
@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod shown;
 mod status;
+mod steer;
 mod submit;
 pub mod verify;
 mod watch;
@@ -57,7 +58,11 @@ enum Command {
     Ps(ps::PsArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
-    Cancel(cancel::CancelArgs),
+    Events(events::EventsArgs),
+    Cancel(steer::CancelArgs),
+    Suspend(steer::SuspendArgs),
+    Resume(steer::ResumeArgs),
+    Scale(steer::ScaleArgs),
     Data(data::DataArgs),
     Export(export::ExportArgs),
     Recommend(recommend::RecommendArgs),
@@ -78,7 +83,11 @@ pub fn main() -> ExitCode {
         Command::Ps(args) => ps::run(args).map(success),
         Command::Status(args) => status::run(args).map(success),
         Command::Logs(args) => logs::run(args).map(success),
-        Command::Cancel(args) => cancel::run(args).map(success),
+        Command::Events(args) => events::run(args).map(success),
+        Command::Cancel(args) => steer::cancel(args).map(success),
+        Command::Suspend(args) => steer::suspend(args).map(success),
+        Command::Resume(args) => steer::resume(args).map(success),
+        Command::Scale(args) => steer::scale(args).map(success),
         Command::Data(args) => data::run(args).map(success),
         Command::Export(args) => export::run(args).map(success),
         Command::Recommend(args) => recommend::run(args).map(success),

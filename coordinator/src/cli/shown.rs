@@ -26,6 +26,9 @@ pub(super) struct Shown {
     pub(super) best: Option<f64>,
     pub(super) best_epoch: Option<u64>,
     pub(super) test: Option<Metrics>,
+    /// Generations that took over from a failed one within the last hour.
+    pub(super) restarts: u32,
+    pub(super) workers_wanted: u32,
     pub(super) workers: Vec<ShownWorker>,
 }
 
@@ -35,6 +38,9 @@ pub(super) struct ShownWorker {
     pub(super) name: String,
     pub(super) host: String,
     pub(super) pid: u32,
+    pub(super) step: u64,
+    /// What it last asked of the other workers.
+    pub(super) exchange: String,
 }
 
 impl From<&JobStatus> for Shown {
@@ -56,8 +62,17 @@ impl From<&JobStatus> for Shown {
             best: scored.map(|e| e.best),
             best_epoch: scored.map(|e| e.best_epoch),
             test: status.test.as_ref().map(Metrics::of),
+            restarts: status.restarts,
+            workers_wanted: status.workers_wanted,
             workers: workers
-                .map(|w| ShownWorker { rank: w.rank, name: w.name.clone(), host: w.host.clone(), pid: w.pid })
+                .map(|w| ShownWorker {
+                    rank: w.rank,
+                    name: w.name.clone(),
+                    host: w.host.clone(),
+                    pid: w.pid,
+                    step: w.step,
+                    exchange: w.exchange.clone(),
+                })
                 .collect(),
         }
     }
@@ -73,6 +88,7 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
         Phase::Failed => "failed",
         Phase::Cancelled => "cancelled",
         Phase::Suspended => "suspended",
+        Phase::Recovering => "recovering",
     }
 }
 

@@ -58,7 +58,8 @@ impl Watch {
         match event {
             watch_event::Event::Status(status) => {
                 let changed = self.last.as_ref().is_none_or(|l| (l.phase, &l.reason) != (status.phase, &status.reason));
-                let named = matches!(status.phase(), Phase::Queued | Phase::Starting) || status.progress.is_none();
+                let named = matches!(status.phase(), Phase::Queued | Phase::Starting | Phase::Recovering)
+                    || status.progress.is_none();
                 if changed && named && !is_over(&status) {
                     self.progress.wait_for(&format!("{}: {}", shown::phase_name(status.phase()), status.reason));
                 }
@@ -80,7 +81,7 @@ impl Drop for Watch {
 
 fn is_over(status: &JobStatus) -> bool {
     match status.phase() {
-        Phase::Unspecified | Phase::Queued | Phase::Starting | Phase::Running => false,
+        Phase::Unspecified | Phase::Queued | Phase::Starting | Phase::Running | Phase::Recovering => false,
         Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Suspended => true,
     }
 }

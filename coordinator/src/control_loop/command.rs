@@ -2,7 +2,7 @@
 
 use super::handle::{Session, Submission};
 use crate::job::{Event, JobId};
-use crate::launcher::Exit;
+use crate::launcher::{Exit, LaunchError};
 use crate::run_dir::RunDirError;
 use crate::run_dir::open::Opened;
 use crate::run_dir::scribe::Record;
@@ -38,6 +38,15 @@ pub(super) enum Command {
         job: JobId,
         reply: Answer<JobStatus>,
     },
+    Resume {
+        job: JobId,
+        reply: Answer<JobStatus>,
+    },
+    Scale {
+        job: JobId,
+        workers: u32,
+        reply: Answer<JobStatus>,
+    },
     Register {
         generation: u64,
         register: Register,
@@ -57,6 +66,12 @@ pub(super) enum Command {
         job: JobId,
         generation: u64,
         result: Box<Result<Opened, RunDirError>>,
+    },
+    /// The workers could not be started.
+    NotLaunched {
+        job: JobId,
+        generation: u64,
+        error: LaunchError,
     },
     /// A worker's process ended.
     Exited {

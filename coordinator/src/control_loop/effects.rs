@@ -4,8 +4,8 @@ use super::command::Command;
 use super::live::{Live, Station};
 use super::workers::bounded;
 use super::{ControlLoop, Event};
-use crate::job::{Effect, Failure, FailureKind, JobId};
-use crate::launcher::{Exit, ExitSink, LaunchRequest, LaunchWorker};
+use crate::job::{Effect, Failure, FailureKind, JobId, Phase};
+use crate::launcher::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker};
 use crate::log_store::RankLog;
 use crate::membership::{Membership, Timeouts};
 use crate::placement;
@@ -14,9 +14,16 @@ use crate::run_dir::scribe::{self, RecordSink, Run, Scribe};
 use crate::run_dir::{RunDirError, config, metrics};
 use accord_proto::worker::{self as wire, directive};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
+
+/// How long workers have to end whose generation failed: the next one waits for their memory and devices.
+const MAKE_WAY_WITHIN: Duration = Duration::from_millis(100);
+/// A writer that has not ended by then hangs on its disk.
+const SCRIBE_ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 impl ControlLoop {
     pub(super) async fn perform(&mut self, id: &JobId, effects: Vec<Effect>) {
@@ -25,7 +32,7 @@ impl ControlLoop {
                 Effect::Launch { generation } => self.launch(id, generation).await,
                 Effect::CheckpointAndStop { generation } => self.checkpoint_and_stop(id, generation),
                 Effect::Abort { generation, why } => self.abort(id, generation, why),
-                Effect::Release { generation } => self.release(id, generation),
+                Effect::Release { generation } => self.release(id, generation, None),
             }
         }
     }
@@ -45,10 +52,11 @@ impl ControlLoop {
             generation,
         };
         let timeouts = Timeouts::of(&spec.recovery);
-        entry.live = Some(Live { generation, spec, timeouts, station: None });
+        entry.live = Some(Live { generation, spec, timeouts, step: 0, station: None });
         let (commands, job) = (self.commands.clone(), id.clone());
+        let earlier = self.scribes.extract_if(.., |(of, _)| of == id).map(|(_, thread)| thread).collect();
         tokio::task::spawn_blocking(move || {
-            let result = Box::new(open(request));
+            let result = Box::new(after(earlier, &request.dir).and_then(|()| open(request)));
             tell(&commands, Command::Opened { job, generation, result });
         });
     }
@@ -94,6 +102,7 @@ impl ControlLoop {
         if let Some(resume) = &resume {
             notices.push(format!("going on from the checkpoint of step {}", resume.step));
         }
+        live.step = resume.as_ref().map_or(0, |resume| resume.step);
         let run = Run {
             job: job.name.clone(),
             model: live.spec.model.kind.name().into(),
@@ -102,8 +111,10 @@ impl ControlLoop {
             config_digest: config::digest(&live.spec),
             keep: live.spec.checkpoint.keep,
         };
+        let started = scribe::Entry::Event(metrics::Event::Started { generation, world: job.world });
         let (scribe, thread) = Scribe::start(run, opened, record_sink(commands.clone(), id.clone(), generation))
             .map_err(|e| format!("cannot start the scribe: {e}"))?;
+        scribe.tell(started);
         let workers = logs
             .iter()
             .map(|(rank, log)| LaunchWorker { name: placement::worker_name(*rank), log: log.clone() })
@@ -115,6 +126,7 @@ impl ControlLoop {
             logs,
             directives: BTreeMap::new(),
             stores: BTreeMap::new(),
+            positions: BTreeMap::new(),
             let_down: None,
             ready: BTreeSet::new(),
             done: BTreeSet::new(),
@@ -125,14 +137,28 @@ impl ControlLoop {
             coordinator: address,
             token: job.token.clone(),
             workers,
-            exited: exit_sink(commands, id.clone(), generation),
+            exited: exit_sink(commands.clone(), id.clone(), generation),
         };
         for notice in notices {
             entry.tell(accord_proto::job::watch_event::Event::Notice(notice));
         }
-        self.scribes.retain(|thread| !thread.is_finished());
-        self.scribes.push(thread);
-        self.options.launcher.launch(request).await.map_err(|e| e.to_string())
+        self.scribes.retain(|(_, thread)| !thread.is_finished());
+        self.scribes.push((id.clone(), thread));
+        let (launcher, job) = (Arc::clone(&self.options.launcher), id.clone());
+        // it may have to wait until the workers before these are gone
+        tokio::spawn(async move {
+            if let Err(error) = launcher.launch(request).await
+                && let Some(commands) = commands.upgrade()
+            {
+                let _ = commands.send(Command::NotLaunched { job, generation, error }).await;
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) async fn not_launched(&mut self, id: &JobId, generation: u64, error: LaunchError) {
+        let kind = if error.is_retryable() { FailureKind::WorkerLost } else { FailureKind::Internal };
+        self.fail(id, generation, kind, error.to_string()).await;
     }
 
     fn checkpoint_and_stop(&mut self, id: &JobId, generation: u64) {
@@ -145,13 +171,24 @@ impl ControlLoop {
     }
 
     fn abort(&mut self, id: &JobId, generation: u64, why: String) {
-        let event = match self.jobs.get(id).map(|e| &e.job.phase) {
-            Some(crate::job::Phase::Cancelled) => Some(metrics::Event::Cancelled { generation }),
-            Some(crate::job::Phase::Failed { failure }) => {
-                Some(metrics::Event::Failed { generation, reason: failure.text.clone() })
+        let step = self.live(id, generation).map_or(0, |live| live.step);
+        let Some(entry) = self.jobs.get(id) else { return };
+        let mut grace = None;
+        let event = match &entry.job.phase {
+            Phase::Cancelled => Some(metrics::Event::Cancelled { generation }),
+            Phase::Failed { failure } => Some(metrics::Event::Failed { generation, reason: failure.text.clone() }),
+            Phase::Suspended => Some(metrics::Event::Suspended { generation }),
+            Phase::Recovering { generation: next, culprit } => {
+                grace = Some(MAKE_WAY_WITHIN);
+                let notice = format!("{}\ngeneration {next} takes over", culprit.text);
+                entry.tell(accord_proto::job::watch_event::Event::Notice(notice));
+                Some(metrics::Event::Lost { generation, step, reason: culprit.text.clone() })
             }
-            Some(crate::job::Phase::Suspended) => Some(metrics::Event::Suspended { generation }),
-            _ => None,
+            Phase::Starting { .. } => {
+                grace = Some(MAKE_WAY_WITHIN);
+                None
+            }
+            Phase::Queued | Phase::Running { .. } | Phase::Succeeded => None,
         };
         if let Some(station) = self.station(id, generation) {
             station.direct_all(generation, &directive::Directive::Abort(wire::Abort { why }));
@@ -161,14 +198,15 @@ impl ControlLoop {
                 tracing::warn!(job = %id, "the run directory takes no more lines");
             }
         }
-        self.release(id, generation);
+        self.release(id, generation, grace);
     }
 
-    fn release(&mut self, id: &JobId, generation: u64) {
+    /// `grace`: how long its workers have to end; none: the job's own.
+    fn release(&mut self, id: &JobId, generation: u64, grace: Option<Duration>) {
         let Some(entry) = self.jobs.get_mut(id) else { return };
         // dropping it ends the scribe, when it has written all, and the workers' streams
         if let Some(live) = entry.live.take_if(|l| l.generation == generation) {
-            let grace = Duration::from_millis(live.timeouts.grace_ms);
+            let grace = grace.unwrap_or(Duration::from_millis(live.timeouts.grace_ms));
             self.options.launcher.release(id, generation, grace);
         }
     }
@@ -179,7 +217,8 @@ impl ControlLoop {
         let text = bounded(text);
         tracing::warn!(job = %id, generation, reason = text, "the generation failed");
         // boxed: failing performs effects, which may fail
-        let event = Event::GenerationFailed { generation, failure: Failure { kind, text } };
+        let step = self.live(id, generation).map_or(0, |live| live.step);
+        let event = Event::GenerationFailed { generation, failure: Failure { kind, text }, step };
         Box::pin(self.happen(id, event)).await;
     }
 
@@ -190,6 +229,18 @@ impl ControlLoop {
     pub(super) fn station(&mut self, id: &JobId, generation: u64) -> Option<&mut Station> {
         self.live(id, generation)?.station.as_mut()
     }
+}
+
+/// The writers of earlier generations have a last line to write, and the directory's lock.
+fn after(earlier: Vec<thread::JoinHandle<()>>, dir: &Path) -> Result<(), RunDirError> {
+    let until = Instant::now() + SCRIBE_ENDS_WITHIN;
+    while earlier.iter().any(|thread| !thread.is_finished()) {
+        if Instant::now() >= until {
+            return Err(RunDirError::Busy(dir.into()));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// From a thread that may wait. A loop that is gone wants to know nothing.

@@ -78,6 +78,19 @@ impl Handle {
         self.ask(|reply| Command::Suspend { job, reply }).await?
     }
 
+    /// # Errors
+    /// [`ErrorCode::UnknownJob`], or [`ErrorCode::WrongPhase`] when the job succeeded or was cancelled.
+    pub async fn resume(&self, job: JobId) -> Result<JobStatus, ApiError> {
+        self.ask(|reply| Command::Resume { job, reply }).await?
+    }
+
+    /// # Errors
+    /// [`ErrorCode::UnknownJob`], [`ErrorCode::BadInput`] for a number of workers that no job can have, or
+    /// [`ErrorCode::WrongPhase`] when the job is over.
+    pub async fn scale(&self, job: JobId, workers: u32) -> Result<JobStatus, ApiError> {
+        self.ask(|reply| Command::Scale { job, workers, reply }).await?
+    }
+
     /// Opens a worker's session; `directives` is its stream.
     ///
     /// # Errors

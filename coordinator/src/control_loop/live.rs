@@ -1,6 +1,6 @@
 //! What the loop holds beside the persisted job: the live generation, and what watchers see.
 
-use crate::job::{FailureKind, Job, JobId, Phase, UnixMs};
+use crate::job::{FailureKind, Job, JobId, Phase, Stopping, UnixMs};
 use crate::log_store::RankLog;
 use crate::membership::{Membership, Timeouts};
 use crate::placement;
@@ -8,7 +8,7 @@ use crate::run_dir::open::Resume;
 use crate::run_dir::scribe::Scribe;
 use crate::store::Version;
 use accord_proto::job as wire;
-use accord_proto::worker::{Directive, directive};
+use accord_proto::worker::{Directive, Heartbeat, directive};
 use accord_spec::JobSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{broadcast, mpsc};
@@ -36,6 +36,8 @@ pub(super) struct Live {
     pub(super) generation: u64,
     pub(super) spec: JobSpec,
     pub(super) timeouts: Timeouts,
+    /// The newest step that a worker reported.
+    pub(super) step: u64,
     /// None until the run directory is ours.
     pub(super) station: Option<Station>,
 }
@@ -50,6 +52,8 @@ pub(super) struct Station {
     pub(super) directives: BTreeMap<u32, mpsc::Sender<Directive>>,
     /// Where each rank's store listens; the workers meet at that of rank 0.
     pub(super) stores: BTreeMap<u32, String>,
+    /// By rank, where it stood when it last said so.
+    pub(super) positions: BTreeMap<u32, Heartbeat>,
     /// A rank could not go on because another one is gone or late: since when, and its words. What became of the other
     /// explains more, and comes soon.
     pub(super) let_down: Option<(UnixMs, String)>,
@@ -68,6 +72,23 @@ impl Station {
                 tracing::debug!(generation, "a worker takes no directive");
             }
         }
+    }
+
+    /// Who it was (`pid`: of one that never registered), what became of it, where it stood, and its last words.
+    pub(super) fn culprit(&self, rank: u32, pid: Option<u32>, how: &str) -> String {
+        let name = placement::worker_name(rank);
+        let member = self.membership.members.iter().find(|m| m.name == name);
+        let who = match (member, pid) {
+            (Some(member), _) => format!("{name} (rank {rank}, pid {} on {})", member.pid, member.host),
+            (None, Some(pid)) => format!("{name} (pid {pid})"),
+            (None, None) => name,
+        };
+        let stood = match self.positions.get(&rank) {
+            None => String::new(),
+            Some(Heartbeat { step, exchange }) if exchange.is_empty() => format!(" after step {step}"),
+            Some(Heartbeat { step, exchange }) => format!(" after step {step} (its last exchange: {exchange})"),
+        };
+        format!("{who} {how}{stood}{}", self.last_words(rank))
     }
 
     /// The newest log lines of a rank, as they go under a failure's reason.
@@ -115,13 +136,16 @@ impl Entry {
             test: self.test.clone(),
             workers: workers
                 .iter()
-                .map(|m| wire::WorkerStatus {
-                    rank: placement::rank_of(&m.name).unwrap_or_default(),
-                    name: m.name.clone(),
-                    host: m.host.clone(),
-                    pid: m.pid,
+                .map(|m| {
+                    let rank = placement::rank_of(&m.name).unwrap_or_default();
+                    let stood = station.and_then(|s| s.positions.get(&rank)).cloned().unwrap_or_default();
+                    let (name, host) = (m.name.clone(), m.host.clone());
+                    wire::WorkerStatus { rank, name, host, pid: m.pid, step: stood.step, exchange: stood.exchange }
                 })
                 .collect(),
+            workers_wanted: job.workers,
+            world: job.world,
+            restarts: job.history.restarts.len() as u32,
         }
     }
 
@@ -129,15 +153,20 @@ impl Entry {
         let station = self.live.as_ref().map(|l| l.station.as_ref());
         match (&self.job.phase, station) {
             (Phase::Queued, _) => queue.into(),
-            (Phase::Starting { .. }, Some(Some(station))) if station.membership.formed => {
-                "workers load their data".into()
+            (Phase::Starting { .. }, station) => forming(station.flatten()),
+            (Phase::Recovering { culprit, .. }, station) => {
+                format!("{}; {}", culprit.text, forming(station.flatten()))
             }
-            (Phase::Starting { .. }, Some(Some(station))) => {
-                format!("{} of {} workers registered", station.membership.members.len(), station.membership.world)
-            }
-            (Phase::Starting { .. }, _) => "the run directory is being opened".into(),
-            (Phase::Running { .. }, _) if self.job.stopping => "saving its state before it stops".into(),
-            (Phase::Running { .. }, _) => "training".into(),
+            (Phase::Running { .. }, _) => match self.job.stopping {
+                Some(Stopping::Suspend) => "saving its state before it stops".into(),
+                Some(Stopping::Regroup) => {
+                    format!("saving its state, to go on with {} workers", self.job.workers)
+                }
+                None if self.job.world < self.job.workers => {
+                    format!("training with {} of {} workers", self.job.world, self.job.workers)
+                }
+                None => "training".into(),
+            },
             (Phase::Failed { failure }, _) => failure.text.clone(),
             (Phase::Succeeded, _) => "training is over".into(),
             (Phase::Cancelled, _) => "cancelled by a user".into(),
@@ -149,12 +178,21 @@ impl Entry {
     }
 }
 
+fn forming(station: Option<&Station>) -> String {
+    match station.map(|s| &s.membership) {
+        None => "the run directory is being opened".into(),
+        Some(membership) if membership.formed => "workers load their data".into(),
+        Some(membership) => format!("{} of {} workers registered", membership.members.len(), membership.world),
+    }
+}
+
 fn phase(phase: &Phase) -> (wire::Phase, wire::FailureKind) {
     use wire::FailureKind as Kind;
     match phase {
         Phase::Queued => (wire::Phase::Queued, Kind::Unspecified),
         Phase::Starting { .. } => (wire::Phase::Starting, Kind::Unspecified),
         Phase::Running { .. } => (wire::Phase::Running, Kind::Unspecified),
+        Phase::Recovering { .. } => (wire::Phase::Recovering, Kind::Unspecified),
         Phase::Succeeded => (wire::Phase::Succeeded, Kind::Unspecified),
         Phase::Cancelled => (wire::Phase::Cancelled, Kind::Unspecified),
         Phase::Suspended => (wire::Phase::Suspended, Kind::Unspecified),

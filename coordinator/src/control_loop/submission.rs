@@ -1,7 +1,8 @@
 //! A submission becomes a job: parsed and validated again, whatever the client did. Pure but for the random token.
 
 use super::handle::Submission;
-use crate::job::{Job, JobId, Phase, UnixMs};
+use crate::job::{History, Job, JobId, Phase, Policy, UnixMs};
+use crate::membership::Timeouts;
 use accord_proto::status::{ApiError, ErrorCode};
 use std::path::{Path, PathBuf};
 
@@ -54,13 +55,30 @@ pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Res
         job_root,
         token: uuid::Uuid::new_v4().simple().to_string(),
         priority: spec.job.priority,
+        workers: spec.cluster.workers,
+        policy: Policy {
+            min_workers: spec.cluster.min_workers,
+            max_restarts: spec.recovery.max_restarts,
+            replace_within_ms: Timeouts::of(&spec.recovery).register_ms,
+        },
         world: spec.cluster.workers,
         submitted_at: now,
         phase: Phase::Queued,
         since: now,
         generation: 0,
-        stopping: false,
+        stopping: None,
+        history: History::default(),
     })
+}
+
+/// # Errors
+/// [`ErrorCode::BadInput`] for a number of workers that no job file may ask for.
+pub(super) fn scalable(workers: u32) -> Result<(), ApiError> {
+    if (1..=accord_spec::MAX_WORKERS).contains(&workers) {
+        return Ok(());
+    }
+    let text = format!("{workers} workers: a job has 1 to {}", accord_spec::MAX_WORKERS);
+    Err(ApiError::new(ErrorCode::BadInput, text))
 }
 
 /// The job that this submission made before, if it did.

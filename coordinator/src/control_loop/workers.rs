@@ -3,7 +3,7 @@
 use super::ControlLoop;
 use super::handle::Session;
 use super::live::Entry;
-use crate::job::{Event, FailureKind, JobId};
+use crate::job::{Event, FailureKind, Job, JobId, Phase};
 use crate::launcher::Exit;
 use crate::membership::{Member, Verdict};
 use crate::placement;
@@ -63,7 +63,11 @@ impl ControlLoop {
             station.done.insert(*rank);
         }
         match message {
-            Message::Heartbeat(_) => {}
+            Message::Heartbeat(beat) => {
+                let step = beat.step;
+                station.positions.insert(*rank, bounded_beat(beat));
+                self.reached(id, *generation, step);
+            }
             Message::Register(_) => {
                 return Err(ApiError::new(ErrorCode::BadInput, "a worker registers once, with its first message"));
             }
@@ -91,10 +95,12 @@ impl ControlLoop {
             // what every rank says alike is heard from rank 0
             Message::Notice(text) if *rank == 0 => self.tell(id, Seen::Notice(bounded(text))),
             Message::Step(step) if *rank == 0 => {
+                self.reached(id, *generation, step.step);
                 self.see(id, |entry| entry.progress = Some(step));
                 self.tell(id, Seen::Step(step));
             }
             Message::Epoch(epoch) if *rank == 0 => {
+                self.reached(id, *generation, epoch.step);
                 self.write(session, scribe::Entry::Epoch(epoch.clone())).await;
                 // step reports are throttled: an epoch's end is exact
                 self.see(id, |entry| {
@@ -144,7 +150,17 @@ impl ControlLoop {
         let Some(station) = self.station(id, *generation) else { return Ok(()) };
         station.ready.insert(*rank);
         if station.ready.len() == station.membership.world as usize {
+            let failed_at = self.jobs.get(id).and_then(|entry| match entry.job.phase {
+                Phase::Recovering { .. } => Some(entry.job.since),
+                _ => None,
+            });
             self.happen(id, Event::Ready { generation: *generation }).await;
+            if let Some(since) = failed_at {
+                let seconds = self.clock.now().saturating_sub(since) as f64 / 1000.0;
+                let event = metrics::Event::Recovered { generation: *generation, seconds };
+                self.write(session, scribe::Entry::Event(event)).await;
+                self.tell(id, Seen::Notice(format!("recovered in {seconds:.1} s")));
+            }
         }
         Ok(())
     }
@@ -206,7 +222,7 @@ impl ControlLoop {
         if station.done.contains(&rank) {
             return;
         }
-        let text = format!("{} (pid {}) {}{}", exit.worker, exit.pid, exit.how, station.last_words(rank));
+        let text = station.culprit(rank, Some(exit.pid), &exit.how);
         self.fail(id, generation, FailureKind::WorkerLost, text).await;
     }
 
@@ -214,6 +230,13 @@ impl ControlLoop {
         let ids: Vec<JobId> = self.jobs.values().filter(|e| e.live.is_some()).map(|e| e.job.id.clone()).collect();
         for id in ids {
             self.review(&id).await;
+        }
+        let now = self.clock.now();
+        let due = |job: &Job| job.history.grow.is_some_and(|grow| grow.at <= now) && job.world < job.workers;
+        let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
+        let ids: Vec<JobId> = self.jobs.values().filter(|e| due(&e.job)).map(|e| e.job.id.clone()).collect();
+        for id in ids {
+            self.happen(&id, Event::GrowDue).await;
         }
     }
 
@@ -242,10 +265,12 @@ impl ControlLoop {
                 tracing::info!(job = %id, generation, reason, "the generation is complete");
                 self.form(id, generation);
             }
-            Verdict::Lost(why) => {
-                let text = why + &station.last_words(0);
+            Verdict::Incomplete(present) => self.happen(id, Event::Incomplete { generation, present }).await,
+            Verdict::Lost { worker, how } => {
+                let text = station.culprit(placement::rank_of(&worker).unwrap_or_default(), None, &how);
                 self.fail(id, generation, FailureKind::WorkerLost, text).await;
             }
+            Verdict::NotSaved(text) => self.fail(id, generation, FailureKind::WorkerLost, text).await,
         }
     }
 
@@ -280,6 +305,13 @@ impl ControlLoop {
         }
     }
 
+    /// A worker came this far.
+    fn reached(&mut self, id: &JobId, generation: u64, step: u64) {
+        if let Some(live) = self.live(id, generation) {
+            live.step = live.step.max(step);
+        }
+    }
+
     fn tell(&self, id: &JobId, event: Seen) {
         if let Ok(entry) = self.entry(id) {
             entry.tell(event);
@@ -291,6 +323,13 @@ impl ControlLoop {
             change(entry);
         }
     }
+}
+
+/// A worker's words are bounded: they are kept, and shown.
+fn bounded_beat(beat: wire::Heartbeat) -> wire::Heartbeat {
+    const LONGEST: usize = 100;
+    let end = beat.exchange.floor_char_boundary(LONGEST);
+    wire::Heartbeat { step: beat.step, exchange: beat.exchange[..end].into() }
 }
 
 fn stale(id: &JobId, generation: u64) -> ApiError {

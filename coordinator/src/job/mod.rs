@@ -37,7 +37,10 @@ pub struct Job {
     /// What its workers prove themselves with.
     pub token: String,
     pub priority: i32,
-    /// Workers of a generation.
+    /// Workers that are wanted.
+    pub workers: u32,
+    pub policy: Policy,
+    /// Workers of the newest generation: fewer than are wanted after some could not be replaced.
     pub world: u32,
     pub submitted_at: UnixMs,
     pub phase: Phase,
@@ -45,8 +48,55 @@ pub struct Job {
     pub since: UnixMs,
     /// The newest generation ever started; 0 before the first.
     pub generation: u64,
-    /// A suspension was asked for; the workers are saving their state.
-    pub stopping: bool,
+    /// The workers are saving their state, to end or to come back as another generation.
+    pub stopping: Option<Stopping>,
+    pub history: History,
+}
+
+/// What a job's file says about recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Training may go on with this many workers.
+    pub min_workers: u32,
+    /// Within [`RESTART_WINDOW_MS`].
+    pub max_restarts: u32,
+    /// How long a missing worker is waited for.
+    pub replace_within_ms: u64,
+}
+
+/// Restarts older than this are forgotten.
+pub const RESTART_WINDOW_MS: u64 = 3_600_000;
+
+/// Failures in a row without one step more than before are enough: the next would be the same.
+pub const FRUITLESS_LIMIT: u32 = 3;
+
+/// Why the workers of a running job were asked to save and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopping {
+    /// To put the job aside.
+    Suspend,
+    /// To go on with the number of workers that is wanted.
+    Regroup,
+}
+
+/// What failures left behind, so that they stay bounded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// When generations were replaced after a failure, within the window.
+    pub restarts: Vec<UnixMs>,
+    /// The furthest step that any generation reported before it failed.
+    pub reached: u64,
+    /// Failures in a row that came no further than `reached`.
+    pub fruitless: u32,
+    /// With fewer workers than are wanted: when to try for all of them again, and how long to wait after that.
+    pub grow: Option<Grow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grow {
+    pub at: UnixMs,
+    pub wait_ms: u64,
 }
 
 /// Where a job stands.
@@ -61,6 +111,11 @@ pub enum Phase {
     },
     Running {
         generation: u64,
+    },
+    /// As `Starting`, after a generation failed; who or what it was that failed.
+    Recovering {
+        generation: u64,
+        culprit: Failure,
     },
     Succeeded,
     Failed {
@@ -78,6 +133,7 @@ impl Phase {
             Phase::Queued => "queued",
             Phase::Starting { .. } => "starting",
             Phase::Running { .. } => "running",
+            Phase::Recovering { .. } => "recovering",
             Phase::Succeeded => "succeeded",
             Phase::Failed { .. } => "failed",
             Phase::Cancelled => "cancelled",
@@ -88,7 +144,7 @@ impl Phase {
     /// Nothing more happens by itself.
     pub fn is_over(&self) -> bool {
         match self {
-            Phase::Queued | Phase::Starting { .. } | Phase::Running { .. } => false,
+            Phase::Queued | Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => false,
             Phase::Succeeded | Phase::Failed { .. } | Phase::Cancelled | Phase::Suspended => true,
         }
     }
@@ -96,7 +152,9 @@ impl Phase {
     /// The generation whose workers hold resources now.
     pub fn live_generation(&self) -> Option<u64> {
         match self {
-            Phase::Starting { generation } | Phase::Running { generation } => Some(*generation),
+            Phase::Starting { generation } | Phase::Running { generation } | Phase::Recovering { generation, .. } => {
+                Some(*generation)
+            }
             Phase::Queued | Phase::Succeeded | Phase::Failed { .. } | Phase::Cancelled | Phase::Suspended => None,
         }
     }
@@ -145,9 +203,22 @@ pub enum Event {
     GenerationFailed {
         generation: u64,
         failure: Failure,
+        /// The newest step it reported.
+        step: u64,
+    },
+    /// Not every worker came within the time there is for it.
+    Incomplete {
+        generation: u64,
+        present: u32,
     },
     SuspendAsked,
     CancelAsked,
+    ResumeAsked,
+    ScaleAsked {
+        workers: u32,
+    },
+    /// It is time to try for all workers again.
+    GrowDue,
     /// A new coordinator process took the job over; the old one's workers are gone.
     CoordinatorRestarted,
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// What a worker process is told about its memory and threads, unless the user's environment says otherwise.
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -30,8 +29,13 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("OMP_WAIT_POLICY", "passive"),
 ];
 
-/// One task per child process; a watch channel tells it to end.
-type Children = HashMap<(JobId, u64), (watch::Sender<Option<Duration>>, Vec<JoinHandle<()>>)>;
+/// The processes of one generation, a task each. Telling it a grace ends them; it is closed when they are gone.
+type Group = Arc<watch::Sender<Option<Duration>>>;
+
+type Children = HashMap<(JobId, u64), Group>;
+
+/// A process that is not gone this long after it was killed is stuck in the kernel.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 pub struct LocalLauncher {
     binary: PathBuf,
@@ -58,6 +62,16 @@ impl LocalLauncher {
     fn children(&self) -> MutexGuard<'_, Children> {
         // a lock poisoned between two map operations guards a whole map
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the job's earlier workers, which were released, are gone: the next ones want their memory and devices.
+    async fn make_way(&self, job: &JobId) {
+        let earlier: Vec<Group> =
+            self.children().iter().filter(|((of, _), _)| of == job).map(|(_, group)| Arc::clone(group)).collect();
+        let gone = futures::future::join_all(earlier.iter().map(|group| group.closed()));
+        if tokio::time::timeout(GONE_WITHIN, gone).await.is_err() {
+            tracing::warn!(%job, "a worker of an earlier generation does not end");
+        }
     }
 
     fn spawn(&self, request: &LaunchRequest, worker: &LaunchWorker) -> Result<Child, LaunchError> {
@@ -92,47 +106,44 @@ impl Launcher for LocalLauncher {
             if self.children().contains_key(&key) {
                 return Ok(());
             }
+            self.make_way(&request.job).await;
             let (end, told) = watch::channel(None);
-            let mut tasks = Vec::new();
             for worker in &request.workers {
                 // an early return drops `end`: the children spawned so far are killed
                 let child = self.spawn(&request, worker)?;
                 let exited = Arc::clone(&request.exited);
-                tasks.push(tokio::spawn(look_after(
-                    child,
-                    worker.name.clone(),
-                    worker.log.clone(),
-                    told.clone(),
-                    exited,
-                )));
+                let (name, log) = (worker.name.clone(), worker.log.clone());
+                tokio::spawn(look_after(child, name, log, told.clone(), exited));
             }
-            self.children().insert(key, (end, tasks));
+            self.children().insert(key, Arc::new(end));
             Ok(())
         })
     }
 
     fn release(&self, job: &JobId, generation: u64, grace: Duration) {
-        if let Some((end, tasks)) = self.children().remove(&(job.clone(), generation)) {
-            tokio::spawn(async move {
-                end.send_replace(Some(grace));
-                futures::future::join_all(tasks).await;
-            });
-        }
+        let key = (job.clone(), generation);
+        let Some(group) = self.children().get(&key).cloned() else { return };
+        group.send_replace(Some(grace));
+        let children = Arc::clone(&self.children);
+        tokio::spawn(async move {
+            group.closed().await;
+            children.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        });
     }
 
     fn shut_down(&self, grace: Duration) -> BoxFuture<'_, ()> {
-        let all: Vec<_> = self.children().drain().map(|(_, child)| child).collect();
+        let all: Vec<Group> = self.children().drain().map(|(_, group)| group).collect();
         Box::pin(async move {
             // all at once: one that takes its time takes it from nobody
-            for (end, _) in &all {
-                end.send_replace(Some(grace));
+            for group in &all {
+                group.send_replace(Some(grace));
             }
-            futures::future::join_all(all.into_iter().flat_map(|(_, tasks)| tasks)).await;
+            futures::future::join_all(all.iter().map(|group| group.closed())).await;
         })
     }
 }
 
-/// Owns one child: keeps what it prints, waits for its end, ends it when told to or when nobody is left to tell.
+/// Owns one child, until it is gone and told of: keeps what it prints, waits for its end, ends it when told to or when nobody is left to tell.
 async fn look_after(
     mut child: Child,
     worker: String,

@@ -1,5 +1,5 @@
 //! `metrics.jsonl`: one JSON object a line. Numbers are printed in the shortest form that reads back the same `f64`.
-//! Nothing in it but `seconds` depends on when or where a run happened.
+//! Nothing in its epochs and evaluations but `seconds`, `generation` and `world` depends on when or where a run happened.
 
 use super::summary::by_cutoff;
 use super::{RunDirError, io_error, write_whole};
@@ -13,9 +13,25 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line<'a> {
-    Epoch { epoch: u64, step: u64, loss: Loss, seconds: f64, generation: u64, world: u32 },
-    Eval { epoch: u64, split: &'static str, recall: BTreeMap<u32, f64>, ndcg: BTreeMap<u32, f64> },
-    Event(&'a Event),
+    Epoch {
+        epoch: u64,
+        step: u64,
+        loss: Loss,
+        seconds: f64,
+        generation: u64,
+        world: u32,
+    },
+    Eval {
+        epoch: u64,
+        split: &'static str,
+        recall: BTreeMap<u32, f64>,
+        ndcg: BTreeMap<u32, f64>,
+    },
+    Event {
+        at_unix_ms: u64,
+        #[serde(flatten)]
+        event: &'a Event,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +70,22 @@ pub enum Event {
         step: u64,
         generation: u64,
         reason: String,
+    },
+    /// Workers were started for the run.
+    Started {
+        generation: u64,
+        world: u32,
+    },
+    /// A generation cannot go on; the next one takes over. `step`: the newest that it reported.
+    Lost {
+        generation: u64,
+        step: u64,
+        reason: String,
+    },
+    /// The generation that took over trains, `seconds` after the failure was noticed.
+    Recovered {
+        generation: u64,
+        seconds: f64,
     },
     Suspended {
         generation: u64,
@@ -101,7 +133,8 @@ impl MetricsFile {
     /// # Errors
     /// When the disk does not take the line.
     pub fn event(&mut self, event: &Event) -> Result<(), RunDirError> {
-        self.line(&Line::Event(event))
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.line(&Line::Event { at_unix_ms: now.as_millis() as u64, event })
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), RunDirError> {

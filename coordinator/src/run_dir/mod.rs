@@ -5,11 +5,13 @@
 //! # Layout
 //! * [`open`]: takes the directory for one generation and finds where to resume.
 //! * [`metrics`]: the lines of `metrics.jsonl`, and cutting them back to a checkpoint.
+//! * [`events`]: what happened to a run, read back.
 //! * [`scribe`]: the one thread that writes while a generation lives.
 //! * [`summary`]: what `summary.json` says.
 //! * [`config`]: what of a job file affects training.
 
 pub mod config;
+pub mod events;
 pub mod metrics;
 pub mod open;
 pub mod scribe;

@@ -3,12 +3,14 @@
 use crate::control_loop::{Handle, Submission};
 use crate::job::JobId;
 use crate::log_store::LogReader;
+use crate::run_dir::events::EventReader;
 use accord_proto::job::{
-    JobRequest, JobStatus, ListReply, ListRequest, LogLines, LogsRequest, Phase, SubmitReply, SubmitRequest,
-    WatchEvent, jobs_server, watch_event,
+    EventsRequest, JobRequest, JobStatus, ListReply, ListRequest, LogLines, LogsRequest, Phase, ScaleRequest,
+    SubmitReply, SubmitRequest, WatchEvent, jobs_server, watch_event,
 };
 use accord_proto::status::{ApiError, ErrorCode};
 use futures::Stream;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -33,6 +35,15 @@ impl Jobs {
     pub(super) fn new(handle: Handle) -> Jobs {
         Jobs { handle }
     }
+
+    fn lines<F>(&self, job: JobId, next: F, follow: bool) -> Replies<LogLines>
+    where
+        F: FnMut() -> io::Result<Vec<String>> + Send + 'static,
+    {
+        let (sender, lines) = mpsc::channel(BACKLOG);
+        tokio::spawn(read_lines(self.handle.clone(), job, next, follow, sender));
+        Box::pin(ReceiverStream::new(lines))
+    }
 }
 
 fn id(request: Request<JobRequest>) -> JobId {
@@ -43,6 +54,7 @@ fn id(request: Request<JobRequest>) -> JobId {
 impl jobs_server::Jobs for Jobs {
     type WatchStream = Replies<WatchEvent>;
     type LogsStream = Replies<LogLines>;
+    type EventsStream = Replies<LogLines>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Reply<SubmitReply> {
         let SubmitRequest { submission_id, job_toml, overrides, job_root } = request.into_inner();
@@ -68,6 +80,15 @@ impl jobs_server::Jobs for Jobs {
         Ok(Response::new(self.handle.suspend(id(request)).await?))
     }
 
+    async fn resume(&self, request: Request<JobRequest>) -> Reply<JobStatus> {
+        Ok(Response::new(self.handle.resume(id(request)).await?))
+    }
+
+    async fn scale(&self, request: Request<ScaleRequest>) -> Reply<JobStatus> {
+        let ScaleRequest { job_id, workers } = request.into_inner();
+        Ok(Response::new(self.handle.scale(JobId(job_id), workers).await?))
+    }
+
     async fn watch(&self, request: Request<JobRequest>) -> Reply<Self::WatchStream> {
         let (sender, events) = mpsc::channel(BACKLOG);
         tokio::spawn(watch(self.handle.clone(), id(request), sender));
@@ -78,10 +99,16 @@ impl jobs_server::Jobs for Jobs {
         let LogsRequest { job_id, rank, follow } = request.into_inner();
         let job = JobId(job_id);
         let status = self.handle.status(job.clone()).await?;
-        let reader = LogReader::new(Path::new(&status.run_dir), rank);
-        let (sender, lines) = mpsc::channel(BACKLOG);
-        tokio::spawn(read_log(self.handle.clone(), job, reader, follow, sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(lines))))
+        let mut reader = LogReader::new(Path::new(&status.run_dir), rank);
+        Ok(Response::new(self.lines(job, move || reader.next_lines(), follow)))
+    }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Reply<Self::EventsStream> {
+        let EventsRequest { job_id, follow } = request.into_inner();
+        let job = JobId(job_id);
+        let status = self.handle.status(job.clone()).await?;
+        let mut reader = EventReader::new(Path::new(&status.run_dir));
+        Ok(Response::new(self.lines(job, move || reader.next_lines(), follow)))
     }
 }
 
@@ -121,21 +148,27 @@ async fn watch(handle: Handle, job: JobId, client: Events<WatchEvent>) {
 /// Nothing more happens to a job in this phase by itself.
 fn is_over(phase: Phase) -> bool {
     match phase {
-        Phase::Unspecified | Phase::Queued | Phase::Starting | Phase::Running => false,
+        Phase::Unspecified | Phase::Queued | Phase::Starting | Phase::Running | Phase::Recovering => false,
         Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Suspended => true,
     }
 }
 
-async fn read_log(handle: Handle, job: JobId, mut reader: LogReader, follow: bool, client: Events<LogLines>) {
+/// Sends the lines of a file, and what comes to it until the job is over. `next`: those since its last call.
+async fn read_lines<F>(handle: Handle, job: JobId, mut next: F, follow: bool, client: Events<LogLines>)
+where
+    F: FnMut() -> io::Result<Vec<String>> + Send + 'static,
+{
+    let mut looked_again = false;
     loop {
         // asked before reading: what a job said before it was over is read
         let over = handle.status(job.clone()).await.map_or(true, |status| is_over(status.phase()));
-        let read = tokio::task::spawn_blocking(move || (reader.next_lines(), reader)).await;
+        let read = tokio::task::spawn_blocking(move || (next(), next)).await;
         let Ok((lines, back)) = read else { return };
-        reader = back;
+        next = back;
         match lines {
             Ok(lines) if lines.is_empty() => {
-                if over || !follow {
+                // the last line is written when the job is already over
+                if !follow || (over && std::mem::replace(&mut looked_again, true)) {
                     return;
                 }
                 tokio::time::sleep(LOG_POLL).await;
@@ -146,7 +179,7 @@ async fn read_log(handle: Handle, job: JobId, mut reader: LogReader, follow: boo
                 }
             }
             Err(error) => {
-                let error = ApiError::new(ErrorCode::Internal, format!("the log cannot be read: {error}"));
+                let error = ApiError::new(ErrorCode::Internal, format!("the file cannot be read: {error}"));
                 let _ = client.send(Err(error.into())).await;
                 return;
             }

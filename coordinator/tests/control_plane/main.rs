@@ -1,6 +1,7 @@
 //! A whole control plane in one process: real store, loop, server and gRPC on port 0; only the launcher and the workers
 //! are stand-ins, which speak the real stream.
 
+mod recovery;
 mod stand_in;
 
 use accord_coordinator::job::JobId;
@@ -27,7 +28,7 @@ async fn a_job_succeeds_and_leaves_its_run_directory() {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let metrics = read("metrics.jsonl");
     let kinds: Vec<&str> = metrics.lines().map(|l| l.split('"').nth(3).unwrap()).collect();
-    assert_eq!(kinds, ["epoch", "eval", "event", "eval"]);
+    assert_eq!(kinds, ["event", "epoch", "eval", "event", "eval"]);
     assert!(read("summary.json").contains("\"best_epoch\": 0"));
     assert_eq!(read("dataset.json"), "{}\n");
     assert_eq!(read("job_root.txt"), "/data\n");
@@ -77,6 +78,12 @@ async fn a_crashed_worker_fails_its_job_with_its_last_words() {
 async fn two_workers(stage: &Stage) -> (JobId, stand_in::Launch, [Worker; 2]) {
     let job = stage.submit_with("two", &[("cluster.workers", "2")]).await;
     let launch = stage.launched().await;
+    let workers = form_two(&launch).await;
+    (job, launch, workers)
+}
+
+/// Both ranks of a launch of two.
+async fn form_two(launch: &stand_in::Launch) -> [Worker; 2] {
     // in the other order: ranks are names, not arrivals
     let mut second = within(Worker::of_rank(launch.clone(), 1)).await.expect("rank 1 registers");
     let mut first = within(Worker::of_rank(launch.clone(), 0)).await.expect("rank 0 registers");
@@ -84,7 +91,7 @@ async fn two_workers(stage: &Stage) -> (JobId, stand_in::Launch, [Worker; 2]) {
         let form = worker.form().await;
         assert_eq!((form.rank, form.world, form.store.as_str()), (rank as u32, 2, "here:4000"));
     }
-    (job, launch, [first, second])
+    [first, second]
 }
 
 #[tokio::test]
@@ -126,7 +133,7 @@ async fn a_broken_stream_without_an_exit_fails_the_job_too() {
     worker.form().await;
     drop(worker);
     let status = stage.wait_for(&job, Phase::Failed).await;
-    assert!(status.reason.contains("the connection to worker-0"), "{}", status.reason);
+    assert!(status.reason.contains("worker-0 (rank 0, pid 7 on here) lost its connection"), "{}", status.reason);
 }
 
 #[tokio::test]
@@ -244,7 +251,7 @@ async fn a_wrong_token_another_job_and_an_old_generation_are_refused() {
     let mut worker = Worker::of(launch.clone()).await;
     assert_eq!(refused(launch.clone()).await, ErrorCode::BadInput, "a name registers once");
     worker.form().await;
-    worker.say_as(7, Message::Heartbeat(Heartbeat {})).await;
+    worker.say_as(7, Message::Heartbeat(Heartbeat::default())).await;
     assert_eq!(ApiError::from(worker.refusal().await).code, ErrorCode::StaleGeneration);
     // none of this was the job's own doing but the last: its worker is gone
     stage.wait_for(&job, Phase::Failed).await;

@@ -13,8 +13,8 @@ use accord_proto::job::jobs_client::JobsClient;
 use accord_proto::job::{AtK, Epoch, Eval, JobRequest, JobStatus, LogLines, Override, Phase, Split, SubmitRequest};
 use accord_proto::worker::workers_client::WorkersClient;
 use accord_proto::worker::{
-    CheckpointFile, Directive, Finished, Form, Ready, Register, ShardWritten, SnapshotTaken, WorkerMessage, directive,
-    worker_message::Message,
+    CheckpointFile, Directive, Finished, Form, Heartbeat, Ready, Register, ShardWritten, SnapshotTaken, WorkerMessage,
+    directive, worker_message::Message,
 };
 use futures::future::BoxFuture;
 use std::path::PathBuf;
@@ -39,6 +39,7 @@ kind = \"lightgcn\"
 dim = 8
 [recovery]
 detect_within_ms = 15000
+max_restarts = 0
 ";
 
 pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
@@ -52,6 +53,7 @@ pub(crate) struct Launch {
     pub(crate) generation: u64,
     pub(crate) token: String,
     pub(crate) log: RankLog,
+    pub(crate) workers: usize,
     address: String,
     exited: ExitSink,
 }
@@ -79,6 +81,7 @@ impl Launcher for NotingLauncher {
                 generation: request.generation,
                 token: request.token,
                 log: request.workers[0].log.clone(),
+                workers: request.workers.len(),
                 address: format!("http://{}", request.coordinator),
                 exited: request.exited,
             };
@@ -168,10 +171,14 @@ impl Stage {
     }
 
     pub(crate) async fn wait_for(&self, job: &JobId, phase: Phase) -> JobStatus {
+        self.wait_until(job, |status| status.phase() == phase).await
+    }
+
+    pub(crate) async fn wait_until(&self, job: &JobId, ready: impl Fn(&JobStatus) -> bool) -> JobStatus {
         let wait = async {
             loop {
                 let status = self.status(job).await;
-                if status.phase() == phase {
+                if ready(&status) {
                     return status;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -265,14 +272,30 @@ impl Worker {
 
     pub(crate) async fn checkpoint(&self, step: u64, epoch: u64, step_in_epoch: u64) {
         self.say(Message::SnapshotTaken(SnapshotTaken { step })).await;
+        self.shard(0, step, epoch, step_in_epoch).await;
+    }
+
+    /// One rank's part of a checkpoint.
+    pub(crate) async fn shard(&self, rank: u32, step: u64, epoch: u64, step_in_epoch: u64) {
         let progress = Progress { epoch, step, step_in_epoch, ..Progress::default() };
         let progress_json = serde_json::to_string(&progress).unwrap();
         let store = CheckpointStore::new(self.run_dir.join("checkpoints"));
         let snapshot = Snapshot { rows: Vec::new(), dense: Vec::new(), progress };
-        let files = store.write_shard(step, self.generation, 0, &snapshot).unwrap();
+        let files = store.write_shard(step, self.generation, rank, &snapshot).unwrap();
         let files =
             files.into_iter().map(|f| CheckpointFile { name: f.name, bytes: f.bytes, blake3: f.blake3 }).collect();
         self.say(Message::ShardWritten(ShardWritten { step, progress_json, files })).await;
+    }
+
+    /// Heartbeats from now on.
+    pub(crate) fn beat(&self) -> tokio::task::JoinHandle<()> {
+        let (messages, generation) = (self.messages.clone(), self.generation);
+        tokio::spawn(async move {
+            let beat = || WorkerMessage { generation, message: Some(Message::Heartbeat(Heartbeat::default())) };
+            while messages.send(beat()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
     }
 
     pub(crate) async fn finish(&self) {

@@ -17,6 +17,7 @@ pub use job::{
     TranslationPrecision,
 };
 pub use parse::{Override, SpecError, parse};
+pub use validate::MAX_WORKERS;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 
 use crate::{Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
 
-/// Every worker is connected to every other.
-const MAX_WORKERS: u32 = 1024;
+/// Workers of a job at most: every worker is connected to every other.
+pub const MAX_WORKERS: u32 = 1024;
 
 type Rule = Result<(), SpecError>;
 

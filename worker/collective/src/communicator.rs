@@ -1,7 +1,7 @@
 //! What every implementation between several ranks has in common: checks, empty tensors, counting. A back end is left
 //! with non-empty flat tensors; those that are only moved come to it as bytes.
 
-use crate::health::Health;
+use crate::health::{ExchangePhase, Health};
 use crate::shape::{self, Check};
 use crate::traffic::{Ledger, Payload};
 use crate::work::Pending;
@@ -62,11 +62,16 @@ impl<B: Backend> Communicator<B> {
     ) -> Result<Work, CollectiveError> {
         // an abort from another thread is first noticed here, or in a wait
         self.health.check().map_err(|e| self.backend.fail(e))?;
+        let number = self.health.started(operation);
         let pending = if empty { None } else { Some(start()?) };
         self.ledger.started(operation, payload);
+        let (ledger, health) = (Arc::clone(&self.ledger), Arc::clone(&self.health));
         Ok(match pending {
-            Some(pending) => Work::pending(Timed { operation, ledger: Arc::clone(&self.ledger), pending }),
-            None => Work::done(),
+            Some(pending) => Work::pending(Timed { operation, number, ledger, health, pending }),
+            None => {
+                health.proceed(number, ExchangePhase::Done);
+                Work::done()
+            }
         })
     }
 }
@@ -155,17 +160,23 @@ impl<B: Backend> Collective for Communicator<B> {
     }
 }
 
-/// Counts the time spent waiting.
+/// Counts the time spent waiting, and says how far the operation is.
 struct Timed {
     operation: &'static str,
+    number: u64,
     ledger: Arc<Ledger>,
+    health: Arc<Health>,
     pending: Box<dyn Pending>,
 }
 
 impl Pending for Timed {
     fn wait(self: Box<Self>) -> Result<(), CollectiveError> {
         let started = Instant::now();
+        self.health.proceed(self.number, ExchangePhase::Waiting);
         let outcome = self.pending.wait();
+        if outcome.is_ok() {
+            self.health.proceed(self.number, ExchangePhase::Done);
+        }
         self.ledger.waited(self.operation, started.elapsed());
         outcome
     }

@@ -2,6 +2,7 @@
 
 use crate::CollectiveError;
 use crate::ffi;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Ends every present and later wait of the communicator with [`CollectiveError::Aborted`]. Cloneable, and works from
@@ -18,6 +19,39 @@ impl AbortHandle {
     pub fn abort(&self, why: &str) {
         self.0.fail(CollectiveError::Aborted { why: why.to_owned() });
     }
+
+    /// The newest operation of the communicator; none before the first.
+    pub fn last_exchange(&self) -> Option<Exchange> {
+        *self.0.exchange()
+    }
+}
+
+/// An operation, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Counted from 1; every rank calls the same operations in the same order.
+    pub number: u64,
+    pub operation: &'static str,
+    pub phase: ExchangePhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangePhase {
+    Started,
+    Waiting,
+    Done,
+}
+
+impl fmt::Display for Exchange {
+    /// `all_to_all #1234, waiting`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            ExchangePhase::Started => "started",
+            ExchangePhase::Waiting => "waiting",
+            ExchangePhase::Done => "done",
+        };
+        write!(f, "{} #{}, {phase}", self.operation, self.number)
+    }
 }
 
 /// Shared by a communicator, its works, its abort handles and its watchers.
@@ -25,6 +59,7 @@ impl AbortHandle {
 pub(crate) struct Health {
     failure: OnceLock<CollectiveError>,
     sleepers: Mutex<Vec<Sleeper>>,
+    exchange: Mutex<Option<Exchange>>,
 }
 
 /// A wait inside libtorch, for a message from or to `peer`.
@@ -56,6 +91,25 @@ impl Health {
     pub(crate) fn about_to_sleep(&self, peer: usize, message: &Arc<ffi::Work>) -> Asleep<'_> {
         self.sleepers().push(Sleeper { peer, message: Arc::clone(message) });
         Asleep { health: self, message: Arc::clone(message) }
+    }
+
+    /// Another operation has started; its number.
+    pub(crate) fn started(&self, operation: &'static str) -> u64 {
+        let mut last = self.exchange();
+        let number = last.map_or(0, |last| last.number) + 1;
+        *last = Some(Exchange { number, operation, phase: ExchangePhase::Started });
+        number
+    }
+
+    /// How far an operation is; older ones are of no interest any more.
+    pub(crate) fn proceed(&self, number: u64, phase: ExchangePhase) {
+        if let Some(last) = self.exchange().as_mut().filter(|last| last.number == number) {
+            last.phase = phase;
+        }
+    }
+
+    fn exchange(&self) -> MutexGuard<'_, Option<Exchange>> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sleepers(&self) -> MutexGuard<'_, Vec<Sleeper>> {

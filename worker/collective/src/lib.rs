@@ -25,7 +25,7 @@ mod work;
 pub use alone::Alone;
 pub use error::CollectiveError;
 pub use form::Options;
-pub use health::AbortHandle;
+pub use health::{AbortHandle, Exchange, ExchangePhase};
 pub use store::Store;
 use tch::Tensor;
 pub use traffic::{Count, Traffic};

@@ -158,7 +158,7 @@ impl Agent {
                     Err(_) if self.stopping => return Ok(()),
                     Err(error) => return Err(error),
                 },
-                _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(Heartbeat {})),
+                _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(self.orders.position())),
                 _ = ship.tick() => self.ship_log(),
                 ending = &mut trainer => {
                     self.ship_log();
@@ -182,7 +182,7 @@ impl Agent {
             let directive = tokio::select! {
                 directive = self.directives.message() => directive,
                 _ = beat.tick() => {
-                    self.uplink.send_or_drop(Message::Heartbeat(Heartbeat {}));
+                    self.uplink.send_or_drop(Message::Heartbeat(Heartbeat::default()));
                     continue;
                 }
             };
@@ -235,7 +235,7 @@ impl Agent {
                         Ok(Some(_)) => {}
                         Ok(None) | Err(_) => return,
                     },
-                    _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(Heartbeat {})),
+                    _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(self.orders.position())),
                 }
             }
         };
