@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build nccl demo check test parity invariance bench
+.PHONY: help setup build nccl demo check test parity invariance soak bench
 
 # crates that build without libtorch
 TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-text -p accord-coordinator
@@ -39,6 +39,9 @@ parity: setup ## the official code's numbers, replayed by every kernel set
 
 invariance: setup ## the same model from 1, 2 and 4 workers: MovieLens-100K, and amazon where it is in data/amazon
 	ACCORD_INVARIANCE=full cargo test --release -p accord-tests --features torch --test invariance -- --nocapture --test-threads 1
+
+soak: setup ## kills and freezes on real data, 20 a run: the numbers stay; how long each recovery took
+	ACCORD_SOAK=full cargo test --release -p accord-tests --features torch --test cluster recovery -- --nocapture --test-threads 1
 
 bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)
 	cargo bench -p accord-engine --bench step

@@ -1,5 +1,7 @@
 //! A generation that fails: the next one takes over, with the same numbers, and the culprit is named.
 
+#![allow(clippy::unwrap_used)] // a stand-in that fails is a failed test
+
 use super::form_two;
 use super::stand_in::{Launch, Stage, Worker, epoch, within};
 use accord_coordinator::job::JobId;
