@@ -176,7 +176,8 @@ impl Coordinator {
     pub(crate) fn hear(world: &mut World, name: Name, said: Said) -> Result<(), Broken> {
         let now = world.now;
         let Some(coordinator) = &mut world.coordinator else { return Ok(()) };
-        if now < coordinator.away_until {
+        // behind what came before it
+        if now < coordinator.away_until || !coordinator.unheard.is_empty() {
             coordinator.unheard.push((name, Some(said)));
             return Ok(());
         }
@@ -236,7 +237,8 @@ impl Coordinator {
     pub(crate) fn exited(world: &mut World, name: Name) -> Result<(), Broken> {
         let now = world.now;
         let Some(coordinator) = &mut world.coordinator else { return Ok(()) };
-        if now < coordinator.away_until {
+        // behind what came before it
+        if now < coordinator.away_until || !coordinator.unheard.is_empty() {
             coordinator.unheard.push((name, None));
             return Ok(());
         }

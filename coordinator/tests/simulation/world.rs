@@ -324,12 +324,14 @@ impl World {
             (4 | 5, Some(name)) => {
                 self.note(|| format!("{name:?} freezes for {long} ms"));
                 let until = self.now + long;
-                self.workers.get_mut(&name).unwrap().frozen_until = until;
+                let worker = self.workers.get_mut(&name).unwrap();
+                worker.frozen_until = worker.frozen_until.max(until);
             }
             (6, Some(name)) => {
                 self.note(|| format!("{name:?} is cut off for {long} ms"));
                 let until = self.now + long;
-                self.workers.get_mut(&name).unwrap().cut_until = until;
+                let worker = self.workers.get_mut(&name).unwrap();
+                worker.cut_until = worker.cut_until.max(until);
             }
             (7, _) => self.crash(long / 8),
             (8, _) => {
