@@ -1,6 +1,15 @@
 //! The settings of `coordinator serve`: defaults < file < environment < flags, checked before use.
+//!
+//! # Layout
+//! * here: the file and its rules. `security`: certificates and tokens.
+
+mod security;
+
+pub(crate) use security::usable as usable_token;
+pub use security::{TlsSettings, TokenSettings};
 
 use crate::cli::Usage;
+use crate::server::{Access, DataRoots};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +21,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7411";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeConfig {
-    /// Address of the gRPC server. Loopback only: there is no TLS, and every local user who reaches it is trusted.
+    /// Address of the gRPC server. One that is not loopback asks for TLS and a token.
     pub listen: SocketAddr,
     /// Folder of the store and of the jobs' run directories.
     pub state_dir: PathBuf,
@@ -21,6 +30,19 @@ pub struct ServeConfig {
     pub worker_binary: Option<PathBuf>,
     /// Jobs that train at the same time; the rest wait. Each uses every core unless its job file says otherwise.
     pub max_running_jobs: usize,
+    /// Folders that the data of jobs must lie in. Absent: anywhere for a loopback address without tokens, else the
+    /// current folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_roots: Option<Vec<PathBuf>>,
+    /// Address of `/metrics` (HTTP). Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Absent: no TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
+    /// Empty: clients need none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenSettings>,
 }
 
 impl Default for ServeConfig {
@@ -30,6 +52,10 @@ impl Default for ServeConfig {
             state_dir: "accord-state".into(),
             worker_binary: None,
             max_running_jobs: 1,
+            data_roots: None,
+            metrics_listen: None,
+            tls: None,
+            tokens: Vec::new(),
         }
     }
 }
@@ -41,6 +67,14 @@ pub struct ServeOverrides {
     pub state_dir: Option<PathBuf>,
     pub worker_binary: Option<PathBuf>,
     pub max_running_jobs: Option<usize>,
+    /// Empty: those of the file.
+    pub data_roots: Vec<PathBuf>,
+    pub metrics_listen: Option<SocketAddr>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_client_ca: Option<PathBuf>,
+    /// Listen anywhere without TLS or tokens. No file can say so.
+    pub insecure: bool,
 }
 
 impl ServeConfig {
@@ -58,22 +92,70 @@ impl ServeConfig {
         config.state_dir = over.state_dir.unwrap_or(config.state_dir);
         config.worker_binary = over.worker_binary.or(config.worker_binary);
         config.max_running_jobs = over.max_running_jobs.unwrap_or(config.max_running_jobs);
-        config.validate()?;
+        if !over.data_roots.is_empty() {
+            config.data_roots = Some(over.data_roots);
+        }
+        config.metrics_listen = over.metrics_listen.or(config.metrics_listen);
+        config.tls = security::overridden(config.tls, over.tls_cert, over.tls_key, over.tls_client_ca)?;
+        config.validate(over.insecure)?;
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), Usage> {
-        if !self.listen.ip().is_loopback() {
+    fn validate(&self, insecure: bool) -> Result<(), Usage> {
+        let missing = self.missing_protection();
+        if !missing.is_empty() && !insecure {
             return Err(Usage(format!(
-                "listen: {} can be reached from other machines, and this version has no TLS\n  hint: use a loopback \
-                 address such as {DEFAULT_LISTEN}, and a tunnel (ssh -L) from elsewhere",
-                self.listen
+                "listen: {} can be reached from other machines, and {} missing\n  hint: give [tls] with cert and key, \
+                 and at least one of [[tokens]]; or a loopback address such as {DEFAULT_LISTEN}; or --insecure, where \
+                 everyone who reaches the address may do everything",
+                self.listen,
+                match missing.as_slice() {
+                    [one] => format!("{one} is"),
+                    all => format!("{} are", all.join(" and ")),
+                }
             )));
         }
         if self.max_running_jobs == 0 {
             return Err(Usage("max_running_jobs: 0 would never start a job\n  hint: use 1 or more".into()));
         }
-        Ok(())
+        if self.data_roots.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Usage("data_roots: without a folder no job could read data\n  hint: name one".into()));
+        }
+        security::check_names(&self.tokens)
+    }
+
+    /// What an address that other machines reach should have and this one has not.
+    pub fn missing_protection(&self) -> Vec<&'static str> {
+        if self.listen.ip().is_loopback() {
+            return Vec::new();
+        }
+        let tls = self.tls.is_none().then_some("TLS");
+        let tokens = self.tokens.is_empty().then_some("a token");
+        tls.into_iter().chain(tokens).collect()
+    }
+
+    /// What clients have to show. Reads the token files.
+    ///
+    /// # Errors
+    /// [`Usage`] for a token that cannot be read or used.
+    pub fn access(&self) -> Result<Access, Usage> {
+        let tokens = self.tokens.iter().map(TokenSettings::load).collect::<Result<Vec<_>, Usage>>()?;
+        let certificate = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        Ok(Access { tokens: tokens.into(), certificate })
+    }
+
+    /// Where the data of jobs may lie. `here`: the current folder.
+    ///
+    /// # Errors
+    /// [`Usage`] for a folder that is not there.
+    pub fn roots(&self, here: &Path) -> Result<DataRoots, Usage> {
+        let roots = match &self.data_roots {
+            Some(roots) => roots.clone(),
+            None if self.tokens.is_empty() && self.listen.ip().is_loopback() => return Ok(DataRoots::Anywhere),
+            None => vec![here.to_path_buf()],
+        };
+        DataRoots::under(&roots)
+            .map_err(|e| Usage(format!("data_roots: {e}\n  hint: make the folder, or name another")))
     }
 
     /// The settings as a file that [`ServeConfig::load`] reads.
@@ -86,43 +168,4 @@ impl ServeConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("serve.toml");
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let (_dir, path) = file("max_running_jobs = 3\nstate_dir = \"here\"\n");
-        let over = ServeOverrides { max_running_jobs: Some(5), ..ServeOverrides::default() };
-        let config = ServeConfig::load(Some(&path), over).unwrap();
-        assert_eq!(config.max_running_jobs, 5);
-        assert_eq!(config.state_dir, PathBuf::from("here"));
-        assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
-    }
-
-    #[test]
-    fn what_is_dumped_loads_to_the_same() {
-        let config = ServeConfig { worker_binary: Some("bin/worker".into()), ..ServeConfig::default() };
-        let (_dir, path) = file(&config.dump().unwrap());
-        assert_eq!(ServeConfig::load(Some(&path), ServeOverrides::default()).unwrap(), config);
-    }
-
-    #[test]
-    fn an_open_address_an_unknown_key_and_no_room_are_refused() {
-        for (text, word) in [
-            ("listen = \"0.0.0.0:7411\"", "TLS"),
-            ("lisen = \"127.0.0.1:1\"", "lisen"),
-            ("max_running_jobs = 0", "max_running_jobs"),
-        ] {
-            let (_dir, path) = file(text);
-            let error = ServeConfig::load(Some(&path), ServeOverrides::default()).unwrap_err();
-            assert!(error.0.contains(word), "{error}");
-        }
-    }
-}
+mod tests;

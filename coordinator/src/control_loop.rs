@@ -20,8 +20,9 @@ pub use submission::RunDirs;
 
 use crate::job::{Effect, Event, Illegal, JobId, Phase, UnixMs};
 use crate::launcher::Launcher;
+use crate::metrics::Metrics;
 use crate::placement::{self, Waiting};
-use crate::run_dir::{self, summary::Metrics};
+use crate::run_dir::{self, summary};
 use crate::store::{ClusterStore, Precondition, StoreError, Version};
 use accord_proto::job as wire;
 use accord_proto::status::{ApiError, ErrorCode};
@@ -58,6 +59,7 @@ pub struct Options {
     pub max_running_jobs: usize,
     /// Cores shared by the workers of a job.
     pub cores: usize,
+    pub metrics: Metrics,
 }
 
 /// Loads the jobs of the store and starts the loop; those that were unfinished start again from their checkpoints.
@@ -351,7 +353,7 @@ impl ControlLoop {
 /// The test metrics of a run that succeeded under an earlier coordinator.
 fn recorded_test(dir: &std::path::Path) -> Option<wire::Eval> {
     let Ok(run_dir::State::Finished(_, summary)) = run_dir::inspect(dir) else { return None };
-    let Metrics { users, recall, ndcg } = summary.test;
+    let summary::Metrics { users, recall, ndcg } = summary.test;
     let at_k = |values: BTreeMap<u32, f64>| values.into_iter().map(|(k, value)| wire::AtK { k, value }).collect();
     Some(wire::Eval {
         split: wire::Split::Test.into(),

@@ -6,6 +6,7 @@
 //! * [`server`]: gRPC handlers. [`control_loop`]: the single owner of live jobs, behind its `Handle`.
 //! * [`job`], [`membership`], [`placement`]: pure decisions.
 //! * [`store`], [`launcher`]: where job records live, how workers start.
+//! * [`metrics`]: what a monitoring system scrapes.
 //! * [`run_dir`], [`log_store`]: what a run leaves on disk.
 //! * [`plane`]: all of it together, for `run`, `serve` and tests.
 
@@ -16,6 +17,7 @@ pub mod job;
 pub mod launcher;
 pub mod log_store;
 pub mod membership;
+pub mod metrics;
 pub mod placement;
 pub mod plane;
 pub mod run_dir;

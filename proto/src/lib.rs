@@ -4,6 +4,7 @@
 //! * [`job`]: generated from `job.proto`, the user API.
 //! * [`worker`]: generated from `worker.proto`, the stream between a worker and its coordinator.
 //! * [`status`]: error codes <-> gRPC codes, in this one place.
+//! * [`tls`]: how a connection to a coordinator is checked, for its clients and its workers alike.
 //! * `convert`: wire <-> domain.
 //!
 //! Holds no behaviour: who may say what, and when, is the coordinator's business.
@@ -29,6 +30,10 @@ pub mod worker {
 
 mod convert;
 pub mod status;
+pub mod tls;
+
+/// Both APIs as `protoc` describes them (an encoded `FileDescriptorSet`): for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 
 /// Bound on one message, both ways: a job file or a batch of log lines is far smaller.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;

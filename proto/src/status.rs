@@ -13,6 +13,10 @@ pub enum ErrorCode {
     WrongPhase,
     /// The worker's token is not its job's.
     WrongToken,
+    /// The client named no token that the coordinator knows, or no certificate where one is asked for.
+    Unauthenticated,
+    /// The client's token does not allow the call.
+    WrongRole,
     /// The message belongs to another generation than the live one.
     StaleGeneration,
     /// The coordinator is going down or not reachable; the same call may work later.
@@ -26,11 +30,13 @@ pub enum ErrorCode {
 /// Metadata key that carries the code by name, since several share one gRPC code.
 const KEY: &str = "accord-code";
 
-const ALL: [(ErrorCode, &str, Code); 8] = [
+const ALL: [(ErrorCode, &str, Code); 10] = [
     (ErrorCode::BadInput, "bad-input", Code::InvalidArgument),
     (ErrorCode::UnknownJob, "unknown-job", Code::NotFound),
     (ErrorCode::WrongPhase, "wrong-phase", Code::FailedPrecondition),
     (ErrorCode::WrongToken, "wrong-token", Code::PermissionDenied),
+    (ErrorCode::Unauthenticated, "unauthenticated", Code::Unauthenticated),
+    (ErrorCode::WrongRole, "wrong-role", Code::PermissionDenied),
     (ErrorCode::StaleGeneration, "stale-generation", Code::FailedPrecondition),
     (ErrorCode::Unavailable, "unavailable", Code::Unavailable),
     (ErrorCode::Deadline, "deadline", Code::DeadlineExceeded),

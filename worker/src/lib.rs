@@ -19,6 +19,7 @@ pub mod trainer_thread;
 
 use clap::Parser;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +46,12 @@ pub struct WorkerArgs {
     /// The job's own secret; by environment, since arguments are visible to every user
     #[arg(long, env = "ACCORD_WORKER_TOKEN", hide_env_values = true)]
     pub token: String,
+    /// Authority that signed the coordinator's certificate (PEM), for an https:// address
+    #[arg(long, env = "ACCORD_WORKER_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Name in the coordinator's certificate, where it is not the host of its address
+    #[arg(long, env = "ACCORD_WORKER_TLS_NAME", value_name = "NAME")]
+    pub tls_name: Option<String>,
 }
 
 /// Runs the worker of this process's arguments. Exit codes: 0 it did what it was told, 1 something broke.

@@ -128,9 +128,10 @@ impl Observer for Reporter {
         }
     }
 
-    fn snapshot(&mut self, snapshot: Snapshot) {
+    fn snapshot(&mut self, snapshot: Snapshot, seconds: f64) {
+        let stall_seconds = seconds + self.snapshots.wait_for_room().as_secs_f64();
         // in its place between the other reports: the coordinator marks it in metrics.jsonl
-        self.send(Message::SnapshotTaken(SnapshotTaken { step: snapshot.progress.step }));
+        self.send(Message::SnapshotTaken(SnapshotTaken { step: snapshot.progress.step, stall_seconds }));
         self.snapshots.write(snapshot);
     }
 
@@ -194,9 +195,11 @@ mod tests {
         let writer = SnapshotWriter::start(store, 1, 0, uplink.clone()).unwrap();
         let mut reporter = Reporter::new(uplink, Arc::default(), writer, 3);
         let progress = accord_data::checkpoint::Progress { step: 7, ..Default::default() };
-        reporter.snapshot(Snapshot { rows: Vec::new(), dense: Vec::new(), progress });
+        reporter.snapshot(Snapshot { rows: Vec::new(), dense: Vec::new(), progress }, 0.25);
         reporter.finish();
-        assert!(matches!(sent.try_recv().unwrap().message, Some(Message::SnapshotTaken(taken)) if taken.step == 7));
+        let Some(Message::SnapshotTaken(taken)) = sent.try_recv().unwrap().message else { panic!("not marked") };
+        assert_eq!(taken.step, 7);
+        assert!(taken.stall_seconds >= 0.25);
         let Some(Message::ShardWritten(shard)) = sent.try_recv().unwrap().message else { panic!("no shard") };
         assert_eq!(shard.step, 7);
         assert!(!shard.files.is_empty());

@@ -4,13 +4,16 @@
 use crate::agent::Uplink;
 use accord_data::checkpoint::{CheckpointError, CheckpointStore, Snapshot};
 use accord_proto::worker::{CheckpointFile, ShardFailed, ShardWritten, worker_message::Message};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The way to the writing thread.
 pub struct SnapshotWriter {
     /// None while it ends.
     snapshots: Option<SyncSender<Snapshot>>,
+    /// Says so each time the thread takes one up.
+    room: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -25,9 +28,20 @@ impl SnapshotWriter {
     ) -> std::io::Result<SnapshotWriter> {
         // one in the hand, one waiting: more would only cost memory
         let (snapshots, inbox) = sync_channel(1);
-        let work = move || write_all(&inbox, &store, generation, rank, &uplink);
+        let (taken_up, room) = channel();
+        // there is room for the first
+        let _ = taken_up.send(());
+        let work = move || write_all(&inbox, &taken_up, &store, generation, rank, &uplink);
         let thread = std::thread::Builder::new().name("snapshots".into()).spawn(work)?;
-        Ok(SnapshotWriter { snapshots: Some(snapshots), thread: Some(thread) })
+        Ok(SnapshotWriter { snapshots: Some(snapshots), room, thread: Some(thread) })
+    }
+
+    /// To be called before each [`SnapshotWriter::write`], which then does not wait. Returns how long it took.
+    pub fn wait_for_room(&self) -> Duration {
+        let begin = Instant::now();
+        // a thread that is gone: `write` says so
+        let _ = self.room.recv();
+        begin.elapsed()
     }
 
     pub fn write(&self, snapshot: Snapshot) {
@@ -52,8 +66,17 @@ impl Drop for SnapshotWriter {
     }
 }
 
-fn write_all(inbox: &Receiver<Snapshot>, store: &CheckpointStore, generation: u64, rank: u32, uplink: &Uplink) {
+fn write_all(
+    inbox: &Receiver<Snapshot>,
+    taken_up: &Sender<()>,
+    store: &CheckpointStore,
+    generation: u64,
+    rank: u32,
+    uplink: &Uplink,
+) {
     while let Ok(snapshot) = inbox.recv() {
+        // nobody may be waiting any more
+        let _ = taken_up.send(());
         let step = snapshot.progress.step;
         let message = match write(store, generation, rank, &snapshot) {
             Ok(shard) => Message::ShardWritten(shard),
@@ -80,7 +103,7 @@ enum WriteError {
 }
 
 fn write(store: &CheckpointStore, generation: u64, rank: u32, snapshot: &Snapshot) -> Result<ShardWritten, WriteError> {
-    let step = snapshot.progress.step;
+    let (begin, step) = (Instant::now(), snapshot.progress.step);
     let files = store.write_shard(step, generation, rank, snapshot)?;
     let file =
         |f: accord_data::checkpoint::FileEntry| CheckpointFile { name: f.name, bytes: f.bytes, blake3: f.blake3 };
@@ -88,6 +111,7 @@ fn write(store: &CheckpointStore, generation: u64, rank: u32, snapshot: &Snapsho
         step,
         progress_json: serde_json::to_string(&snapshot.progress)?,
         files: files.into_iter().map(file).collect(),
+        seconds: begin.elapsed().as_secs_f64(),
     })
 }
 

@@ -115,7 +115,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return INTERRUPTED;
     }
     match error.downcast_ref::<ApiError>().map(|e| e.code) {
-        Some(ErrorCode::BadInput | ErrorCode::UnknownJob) => 2,
+        Some(ErrorCode::BadInput | ErrorCode::UnknownJob | ErrorCode::Unauthenticated | ErrorCode::WrongRole) => 2,
         _ => 1,
     }
 }
@@ -125,9 +125,12 @@ fn start_log(command: &Command) {
     use tracing_subscriber::EnvFilter;
     let default = if matches!(command, Command::Serve(_)) { "info" } else { "error" };
     let filter = EnvFilter::try_from_env("ACCORD_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    // a second subscriber in one process (a test) is fine to refuse
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(output::stderr_is_terminal()).try_init();
+    // a second subscriber in one process (a test) is fine to refuse
+    let _ = match command {
+        Command::Serve(args) if args.log_format == serve::LogFormat::Json => log.json().flatten_event(true).try_init(),
+        _ => log.with_ansi(output::stderr_is_terminal()).try_init(),
+    };
 }
 
 /// How long a thread that is stuck, on a disk that does not answer, may keep the process from ending.
@@ -174,6 +177,8 @@ mod tests {
         assert_eq!(exit_code(&Usage("bad".into()).into()), 2);
         assert_eq!(exit_code(&ApiError::new(ErrorCode::BadInput, "bad").into()), 2);
         assert_eq!(exit_code(&ApiError::new(ErrorCode::UnknownJob, "none").into()), 2);
+        assert_eq!(exit_code(&ApiError::new(ErrorCode::Unauthenticated, "who").into()), 2);
+        assert_eq!(exit_code(&ApiError::new(ErrorCode::WrongRole, "reads only").into()), 2);
         assert_eq!(exit_code(&ApiError::new(ErrorCode::Internal, "broke").into()), 1);
         assert_eq!(exit_code(&anyhow::anyhow!("broke")), 1);
         assert_eq!(exit_code(&Interrupted("stopped".into()).into()), 130);

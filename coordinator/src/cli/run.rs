@@ -9,6 +9,7 @@ use crate::control_loop::RunDirs;
 use crate::launcher::{LocalLauncher, find_worker_binary};
 use crate::plane::{self, Plane, PlaneOptions};
 use crate::run_dir::{self, RunDirError, State, config};
+use crate::server::ServerOptions;
 use crate::store::MemoryStore;
 use accord_proto::job::{JobRequest, SubmitRequest};
 use accord_spec::Override;
@@ -113,6 +114,8 @@ async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {
         launcher: Arc::new(LocalLauncher::new(worker)),
         run_dirs: RunDirs::Fixed(dir),
         max_running_jobs: 1,
+        // a loopback port of its own
+        server: ServerOptions::default(),
     };
     Ok(plane::start(options).await?)
 }

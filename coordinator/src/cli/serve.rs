@@ -1,34 +1,57 @@
-//! `coordinator serve`: a control plane that stays. It trusts every client that reaches its address.
+//! `coordinator serve`: a control plane that stays.
 
 use super::watch::Interrupts;
 use super::{Usage, output};
-use crate::config::{ServeConfig, ServeOverrides};
+use crate::config::{ServeConfig, ServeOverrides, TlsSettings};
 use crate::control_loop::RunDirs;
 use crate::launcher::{LocalLauncher, find_worker_binary};
+use crate::metrics::{self, Metrics};
 use crate::plane::{self, PlaneOptions};
+use crate::server::{DataRoots, ServerOptions};
 use crate::store::EmbeddedStore;
+use accord_proto::tls::ClientTls;
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 /// Serve jobs: queue them, run them one after another, keep what they leave
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   coordinator serve
   coordinator serve serve.toml --listen 127.0.0.1:7500 --state-dir /var/lib/accord
+  coordinator serve serve.toml --listen 0.0.0.0:7411 --tls-cert cert.pem --tls-key key.pem
   coordinator serve --dump-config
 
 Settings: defaults < file < environment < flags. Workers run on this machine, one job at a time unless
 max_running_jobs says more. Stopping it stops the workers; starting it again takes unfinished jobs up from their
 checkpoints.
 
-It listens on loopback only: this version has no TLS and asks nobody who they are. Everyone who can reach the loopback
-address of this machine, every local user, may submit and cancel jobs, read their logs, and have `serve` read data
-folders as the user it runs as. The state directory is created for that user alone (mode 0700).")]
+Who may do what: on a loopback address without tokens, every local user who reaches it may submit and cancel jobs, read
+their logs, and have `serve` read data folders as the user it runs as. Any other address needs TLS and at least one
+token, or --insecure. The file gives them:
+
+  data_roots = [\"/data\"]            # data.path of a job must lie in one of these, links resolved
+  [tls]
+  cert = \"cert.pem\"                 # PEM; read once, when it starts
+  key = \"key.pem\"
+  client_ca = \"clients.pem\"         # optional: every client needs a certificate of this authority too
+  ca = \"ca.pem\"                     # by which workers check cert [default: cert itself, if it signed itself]
+  name = \"accord.example\"           # the name in cert, if it does not name the address that workers use
+  [[tokens]]
+  name = \"ci\"                       # for the log
+  role = \"submit\"                   # or \"read\": look at jobs and logs only
+  token_file = \"ci.token\"           # or blake3 = \"...\": the token's digest (printf %s TOKEN | b3sum)
+
+Without data_roots, jobs may read any folder as long as it is on loopback and has no tokens; otherwise those under the
+folder it was started in. Workers prove themselves by a token of their job's own, and need none of these.
+Health checks (grpc.health.v1) need no token. /metrics is plain HTTP and asks nobody who they are: it shows the names
+and losses of jobs, so give it an address that only your monitoring reaches. The state directory is created for the
+user alone (mode 0700).")]
 pub(super) struct ServeArgs {
     /// Settings file
     #[arg(value_name = "serve.toml")]
@@ -45,9 +68,39 @@ pub(super) struct ServeArgs {
     /// Jobs that train at the same time
     #[arg(long, env = "ACCORD_MAX_RUNNING_JOBS", value_name = "N")]
     max_running_jobs: Option<usize>,
+    /// Folder that the data of jobs must lie in; may be given again
+    #[arg(long = "data-root", env = "ACCORD_DATA_ROOTS", value_name = "DIR", value_delimiter = ':')]
+    data_roots: Vec<PathBuf>,
+    /// Address of /metrics, for Prometheus (plain HTTP) [default: none]
+    #[arg(long, env = "ACCORD_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    /// Certificate of the server (PEM)
+    #[arg(long, env = "ACCORD_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, env = "ACCORD_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authority whose certificates clients need (PEM) [default: clients need none]
+    #[arg(long, env = "ACCORD_TLS_CLIENT_CA", value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listen beyond loopback without TLS or tokens: whoever reaches the address may do everything
+    #[arg(long)]
+    insecure: bool,
+    /// How log lines look
+    #[arg(long, env = "ACCORD_LOG_FORMAT", value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
     /// Print the settings as a file, and end
     #[arg(long)]
     dump_config: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -55,10 +108,20 @@ pub(super) struct ServeArgs {
 /// # Errors
 /// [`Usage`] for bad settings, else what failed.
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let ServeArgs { config, listen, state_dir, worker_binary, max_running_jobs, dump_config } = args;
-    let over = ServeOverrides { listen, state_dir, worker_binary, max_running_jobs };
-    let config = ServeConfig::load(config.as_deref(), over)?;
-    if dump_config {
+    let over = ServeOverrides {
+        listen: args.listen,
+        state_dir: args.state_dir,
+        worker_binary: args.worker_binary,
+        max_running_jobs: args.max_running_jobs,
+        data_roots: args.data_roots,
+        metrics_listen: args.metrics_listen,
+        tls_cert: args.tls_cert,
+        tls_key: args.tls_key,
+        tls_client_ca: args.tls_client_ca,
+        insecure: args.insecure,
+    };
+    let config = ServeConfig::load(args.config.as_deref(), over)?;
+    if args.dump_config {
         output::line(config.dump()?.trim_end());
         return Ok(());
     }
@@ -72,25 +135,82 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let worker = find_worker_binary(config.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
+    let server = protection(&config)?;
+    let metrics = server.metrics.clone();
+    let worker_tls = match &config.tls {
+        Some(tls) => Some(try_out(tls, config.listen).await?),
+        None => None,
+    };
     let mut interrupts = Interrupts::listen()?;
     let state_dir = std::path::absolute(&config.state_dir)?;
     create_private(&state_dir).with_context(|| state_dir.display().to_string())?;
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = bind(config.listen).await?;
+    let scraped = match config.metrics_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let options = PlaneOptions {
         listener,
         store: Arc::new(EmbeddedStore::open(&state_dir.join("store.redb"))?),
-        launcher: Arc::new(LocalLauncher::new(worker)),
+        launcher: Arc::new(LocalLauncher::new(worker).with_tls(worker_tls)),
         run_dirs: RunDirs::Under(state_dir.join("runs")),
         max_running_jobs: config.max_running_jobs,
+        server,
     };
     let plane = plane::start(options).await?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     // a script that asked for port 0 reads it here
-    output::line(format!("listening on http://{}", plane.address));
+    output::line(format!("listening on {scheme}://{}", plane.address));
+    let (stop, stopped) = oneshot::channel::<()>();
+    if let Some(listener) = scraped {
+        output::line(format!("metrics on http://{}/metrics", listener.local_addr()?));
+        let serving = metrics::serve(listener, metrics, plane.handle.clone(), async { drop(stopped.await) });
+        tokio::spawn(async {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "/metrics is no longer served");
+            }
+        });
+    }
     interrupts.next().await;
     output::note("stopping; unfinished jobs go on when it is started again");
     plane.shut_down().await;
+    drop(stop);
     Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// What the server asks of clients; what a person should know about it goes to stderr.
+fn protection(config: &ServeConfig) -> anyhow::Result<ServerOptions> {
+    let missing = config.missing_protection();
+    if !missing.is_empty() {
+        let (listen, missing) = (config.listen, missing.join(" and "));
+        output::note(format!("warning: --insecure: {listen} can be reached from other machines without {missing}"));
+    }
+    let data_roots = config.roots(&std::env::current_dir()?)?;
+    if let (None, DataRoots::Under(roots)) = (&config.data_roots, &data_roots) {
+        let here = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
+        output::note(format!("jobs may read data under {here} only; data_roots (--data-root) names other folders"));
+    }
+    let tls = config.tls.as_ref().map(|tls| tls.server().load()).transpose();
+    let tls = tls.map_err(|e| Usage(format!("tls: {e}")))?;
+    Ok(ServerOptions { tls, access: config.access()?, data_roots, metrics: Metrics::new() })
+}
+
+/// How workers check the coordinator, once it is known that one would get through: a job must not fail for it later.
+async fn try_out(tls: &TlsSettings, listen: SocketAddr) -> anyhow::Result<ClientTls> {
+    let for_workers = tls.for_workers()?;
+    let ip = plane::reachable(listen).ip();
+    if let Err(why) = tls.server().try_out(ip, &for_workers).await {
+        return Err(Usage(format!(
+            "tls: a worker would not get through to https://{ip}: {why}\n  hint: [tls] needs `ca`, the authority that \
+             signed cert, unless cert signed itself; and `name`, a name in cert, unless cert names {ip}"
+        ))
+        .into());
+    }
+    Ok(for_workers)
 }
 
 #[cfg(test)]

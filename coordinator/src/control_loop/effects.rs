@@ -180,6 +180,7 @@ impl ControlLoop {
             Phase::Suspended => Some(metrics::Event::Suspended { generation }),
             Phase::Recovering { generation: next, culprit } => {
                 grace = Some(MAKE_WAY_WITHIN);
+                self.options.metrics.restarted(id);
                 let notice = format!("{}\ngeneration {next} takes over", culprit.text);
                 entry.tell(accord_proto::job::watch_event::Event::Notice(notice));
                 Some(metrics::Event::Lost { generation, step, reason: culprit.text.clone() })

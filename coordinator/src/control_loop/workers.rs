@@ -12,6 +12,7 @@ use crate::run_dir::scribe::{self, Record};
 use accord_proto::job::watch_event::Event as Seen;
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, Register, WorkerMessage, directive, worker_message::Message};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A worker's words are quoted up to here: a list of jobs must fit a message, a job's record its store.
@@ -116,7 +117,11 @@ impl ControlLoop {
                 self.tell(id, Seen::Eval(eval));
             }
             Message::SnapshotTaken(taken) if *rank == 0 => {
-                let event = metrics::Event::Checkpoint { step: taken.step, generation: *generation };
+                let wire::SnapshotTaken { step, stall_seconds } = taken;
+                // of a worker that may say anything
+                let stall = Duration::try_from_secs_f64(stall_seconds).unwrap_or_default();
+                self.options.metrics.checkpoint_stalled(stall);
+                let event = metrics::Event::Checkpoint { step, generation: *generation, stall_seconds };
                 self.write(session, scribe::Entry::Event(event)).await;
             }
             Message::Notice(_)
@@ -129,6 +134,7 @@ impl ControlLoop {
             }
             Message::ShardFailed(failed) => {
                 let (step, reason) = (failed.step, bounded(failed.reason));
+                self.options.metrics.checkpoint_failed();
                 self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
                 let event = metrics::Event::CheckpointFailed { step, generation: *generation, reason };
                 self.write(session, scribe::Entry::Event(event)).await;
@@ -157,6 +163,7 @@ impl ControlLoop {
             self.happen(id, Event::Ready { generation: *generation }).await;
             if let Some(since) = failed_at {
                 let seconds = self.clock.now().saturating_sub(since) as f64 / 1000.0;
+                self.options.metrics.recovered(Duration::from_secs_f64(seconds));
                 let event = metrics::Event::Recovered { generation: *generation, seconds };
                 self.write(session, scribe::Entry::Event(event)).await;
                 self.tell(id, Seen::Notice(format!("recovered in {seconds:.1} s")));
@@ -181,11 +188,13 @@ impl ControlLoop {
         match record {
             Record::Committed { step, notice } => {
                 tracing::info!(job = %id, generation, step, "checkpoint committed");
+                self.options.metrics.checkpoint_committed();
                 if let Some(notice) = notice {
                     self.tell(id, Seen::Notice(notice));
                 }
             }
             Record::NotCommitted { step, reason } => {
+                self.options.metrics.checkpoint_failed();
                 self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
             }
             Record::Finished { test } => {
@@ -223,6 +232,7 @@ impl ControlLoop {
             return;
         }
         let text = station.culprit(rank, Some(exit.pid), &exit.how);
+        self.noticed(id, generation, rank);
         self.fail(id, generation, FailureKind::WorkerLost, text).await;
     }
 
@@ -267,11 +277,23 @@ impl ControlLoop {
             }
             Verdict::Incomplete(present) => self.happen(id, Event::Incomplete { generation, present }).await,
             Verdict::Lost { worker, how } => {
-                let text = station.culprit(placement::rank_of(&worker).unwrap_or_default(), None, &how);
+                let rank = placement::rank_of(&worker).unwrap_or_default();
+                let text = station.culprit(rank, None, &how);
+                self.noticed(id, generation, rank);
                 self.fail(id, generation, FailureKind::WorkerLost, text).await;
             }
             Verdict::NotSaved(text) => self.fail(id, generation, FailureKind::WorkerLost, text).await,
         }
+    }
+
+    /// A worker is lost. It failed after its last sign of life: the time since then is what noticing took at most.
+    fn noticed(&mut self, id: &JobId, generation: u64, rank: u32) {
+        let now = self.clock.now();
+        let name = placement::worker_name(rank);
+        let Some(station) = self.station(id, generation) else { return };
+        let Some(member) = station.membership.members.iter().find(|m| m.name == name) else { return };
+        let after = Duration::from_millis(now.saturating_sub(member.last_heard));
+        self.options.metrics.detected(after);
     }
 
     fn form(&mut self, id: &JobId, generation: u64) {

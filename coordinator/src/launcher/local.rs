@@ -3,6 +3,7 @@
 use super::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker, Launcher};
 use crate::job::JobId;
 use crate::log_store::RankLog;
+use accord_proto::tls::ClientTls;
 use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -39,6 +40,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 pub struct LocalLauncher {
     binary: PathBuf,
+    /// How workers check a coordinator that has TLS.
+    tls: Option<ClientTls>,
     children: Arc<Mutex<Children>>,
 }
 
@@ -56,7 +59,12 @@ pub fn find_worker_binary(named: Option<&Path>) -> Result<PathBuf, LaunchError> 
 
 impl LocalLauncher {
     pub fn new(binary: PathBuf) -> LocalLauncher {
-        LocalLauncher { binary, children: Arc::default() }
+        LocalLauncher { binary, tls: None, children: Arc::default() }
+    }
+
+    /// Its workers speak TLS to the coordinator, and check it by this.
+    pub fn with_tls(self, tls: Option<ClientTls>) -> LocalLauncher {
+        LocalLauncher { tls, ..self }
     }
 
     fn children(&self) -> MutexGuard<'_, Children> {
@@ -76,8 +84,9 @@ impl LocalLauncher {
 
     fn spawn(&self, request: &LaunchRequest, worker: &LaunchWorker) -> Result<Child, LaunchError> {
         let mut command = Command::new(&self.binary);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         command
-            .args(["--coordinator", &format!("http://{}", request.coordinator)])
+            .args(["--coordinator", &format!("{scheme}://{}", request.coordinator)])
             .args(["--job", &request.job.0])
             .args(["--generation", &request.generation.to_string()])
             .args(["--name", &worker.name])
@@ -89,6 +98,10 @@ impl LocalLauncher {
             // a group of its own: the terminal's Ctrl-C is the coordinator's to act on
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(ClientTls { ca, name, .. }) = &self.tls {
+            command.envs(ca.as_ref().map(|ca| ("ACCORD_WORKER_CA", ca)));
+            command.envs(name.as_ref().map(|name| ("ACCORD_WORKER_TLS_NAME", name)));
+        }
         for (name, value) in ENVIRONMENT {
             if std::env::var_os(name).is_none() {
                 command.env(name, value);

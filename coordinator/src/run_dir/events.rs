@@ -65,7 +65,7 @@ mod tests {
         let mut file = MetricsFile::append_to(&path).unwrap();
         file.event(&Event::Started { generation: 1, world: 2 }).unwrap();
         file.epoch(&Epoch::default(), 1, 2).unwrap();
-        file.event(&Event::Checkpoint { step: 7, generation: 1 }).unwrap();
+        file.event(&Event::Checkpoint { step: 7, generation: 1, stall_seconds: 0.5 }).unwrap();
         assert_eq!(reader.next_lines().unwrap().len(), 2);
         rewind(&path, None).unwrap();
         let mut file = MetricsFile::append_to(&path).unwrap();

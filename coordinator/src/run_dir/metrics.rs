@@ -65,6 +65,14 @@ pub enum Event {
     Checkpoint {
         step: u64,
         generation: u64,
+        /// How long training stood still for it.
+        stall_seconds: f64,
+    },
+    /// It is committed. `write_seconds`: what the slowest rank needed to write its files, beside the training.
+    Committed {
+        step: u64,
+        generation: u64,
+        write_seconds: f64,
     },
     CheckpointFailed {
         step: u64,

@@ -175,15 +175,17 @@ impl Desk {
         shards.sort_by_key(|(rank, _)| *rank);
         // the manifest stands for the lines said before the snapshot
         self.opened.metrics.sync()?;
+        let write_seconds = shards.iter().map(|(_, shard)| shard.seconds).fold(0.0, f64::max);
+        let generation = self.run.generation;
         match self.commit(step, shards) {
             Ok(()) => {
                 self.unsaved = None;
+                self.opened.metrics.event(&Event::Committed { step, generation, write_seconds })?;
                 let notice = self.retain().err().map(|e| format!("older checkpoints could not be removed: {e}"));
                 Ok(Some(Record::Committed { step, notice }))
             }
             Err(reason) => {
                 self.unsaved = Some(reason.clone());
-                let generation = self.run.generation;
                 self.opened.metrics.event(&Event::CheckpointFailed { step, generation, reason: reason.clone() })?;
                 Ok(Some(Record::NotCommitted { step, reason }))
             }
@@ -316,7 +318,7 @@ mod tests {
         let files = CheckpointStore::new(dir.join("checkpoints")).write_shard(step, 1, 0, &snapshot).unwrap();
         let files =
             files.into_iter().map(|f| CheckpointFile { name: f.name, bytes: f.bytes, blake3: f.blake3 }).collect();
-        Entry::Shard { rank: 0, shard: ShardWritten { step, progress_json, files } }
+        Entry::Shard { rank: 0, shard: ShardWritten { step, progress_json, files, seconds: 0.0 } }
     }
 
     #[test]

@@ -24,11 +24,11 @@ fn written(dir: &Path) -> PathBuf {
     let mut file = MetricsFile::append_to(&path).unwrap();
     file.epoch(&epoch(1, 10), 1, 1).unwrap();
     file.eval(&eval(1, Split::Validation)).unwrap();
-    file.event(&Event::Checkpoint { step: 15, generation: 1 }).unwrap();
+    file.event(&Event::Checkpoint { step: 15, generation: 1, stall_seconds: 0.0 }).unwrap();
     file.epoch(&epoch(2, 20), 1, 1).unwrap();
     file.event(&Event::CheckpointFailed { step: 15, generation: 1, reason: "disk full".into() }).unwrap();
     file.eval(&eval(2, Split::Validation)).unwrap();
-    file.event(&Event::Checkpoint { step: 25, generation: 1 }).unwrap();
+    file.event(&Event::Checkpoint { step: 25, generation: 1, stall_seconds: 0.0 }).unwrap();
     path
 }
 

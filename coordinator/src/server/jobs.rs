@@ -1,5 +1,6 @@
 //! The user API.
 
+use super::{DataRoots, limits};
 use crate::control_loop::{Handle, Submission};
 use crate::job::JobId;
 use crate::log_store::LogReader;
@@ -29,11 +30,20 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(super) struct Jobs {
     handle: Handle,
+    data_roots: DataRoots,
 }
 
 impl Jobs {
-    pub(super) fn new(handle: Handle) -> Jobs {
-        Jobs { handle }
+    pub(super) fn new(handle: Handle, data_roots: DataRoots) -> Jobs {
+        Jobs { handle, data_roots }
+    }
+
+    async fn check(&self, request: &SubmitRequest) -> Result<(), Status> {
+        limits::submission(request)?;
+        let (roots, request) = (self.data_roots.clone(), request.clone());
+        let checked = tokio::task::spawn_blocking(move || roots.check(&request)).await;
+        checked.map_err(|e| ApiError::new(ErrorCode::Internal, e.to_string()))??;
+        Ok(())
     }
 
     fn lines<F>(&self, job: JobId, next: F, follow: bool) -> Replies<LogLines>
@@ -46,8 +56,15 @@ impl Jobs {
     }
 }
 
-fn id(request: Request<JobRequest>) -> JobId {
-    JobId(request.into_inner().job_id)
+/// The job a request is for; the request's span names it.
+fn job(id: String) -> Result<JobId, Status> {
+    limits::job_id(&id)?;
+    tracing::Span::current().record("job", &id);
+    Ok(JobId(id))
+}
+
+fn id(request: Request<JobRequest>) -> Result<JobId, Status> {
+    job(request.into_inner().job_id)
 }
 
 #[tonic::async_trait]
@@ -57,7 +74,9 @@ impl jobs_server::Jobs for Jobs {
     type EventsStream = Replies<LogLines>;
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Reply<SubmitReply> {
-        let SubmitRequest { submission_id, job_toml, overrides, job_root } = request.into_inner();
+        let request = request.into_inner();
+        self.check(&request).await?;
+        let SubmitRequest { submission_id, job_toml, overrides, job_root } = request;
         let overrides = overrides.into_iter().map(Into::into).collect();
         let submission = Submission { submission_id, job_toml, overrides, job_root: job_root.into() };
         let (job, repeated) = self.handle.submit(submission).await?;
@@ -69,35 +88,35 @@ impl jobs_server::Jobs for Jobs {
     }
 
     async fn status(&self, request: Request<JobRequest>) -> Reply<JobStatus> {
-        Ok(Response::new(self.handle.status(id(request)).await?))
+        Ok(Response::new(self.handle.status(id(request)?).await?))
     }
 
     async fn cancel(&self, request: Request<JobRequest>) -> Reply<JobStatus> {
-        Ok(Response::new(self.handle.cancel(id(request)).await?))
+        Ok(Response::new(self.handle.cancel(id(request)?).await?))
     }
 
     async fn suspend(&self, request: Request<JobRequest>) -> Reply<JobStatus> {
-        Ok(Response::new(self.handle.suspend(id(request)).await?))
+        Ok(Response::new(self.handle.suspend(id(request)?).await?))
     }
 
     async fn resume(&self, request: Request<JobRequest>) -> Reply<JobStatus> {
-        Ok(Response::new(self.handle.resume(id(request)).await?))
+        Ok(Response::new(self.handle.resume(id(request)?).await?))
     }
 
     async fn scale(&self, request: Request<ScaleRequest>) -> Reply<JobStatus> {
         let ScaleRequest { job_id, workers } = request.into_inner();
-        Ok(Response::new(self.handle.scale(JobId(job_id), workers).await?))
+        Ok(Response::new(self.handle.scale(job(job_id)?, workers).await?))
     }
 
     async fn watch(&self, request: Request<JobRequest>) -> Reply<Self::WatchStream> {
         let (sender, events) = mpsc::channel(BACKLOG);
-        tokio::spawn(watch(self.handle.clone(), id(request), sender));
+        tokio::spawn(watch(self.handle.clone(), id(request)?, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Reply<Self::LogsStream> {
         let LogsRequest { job_id, rank, follow } = request.into_inner();
-        let job = JobId(job_id);
+        let job = job(job_id)?;
         let status = self.handle.status(job.clone()).await?;
         let mut reader = LogReader::new(Path::new(&status.run_dir), rank);
         Ok(Response::new(self.lines(job, move || reader.next_lines(), follow)))
@@ -105,7 +124,7 @@ impl jobs_server::Jobs for Jobs {
 
     async fn events(&self, request: Request<EventsRequest>) -> Reply<Self::EventsStream> {
         let EventsRequest { job_id, follow } = request.into_inner();
-        let job = JobId(job_id);
+        let job = job(job_id)?;
         let status = self.handle.status(job.clone()).await?;
         let mut reader = EventReader::new(Path::new(&status.run_dir));
         Ok(Response::new(self.lines(job, move || reader.next_lines(), follow)))
@@ -146,7 +165,7 @@ async fn watch(handle: Handle, job: JobId, client: Events<WatchEvent>) {
 }
 
 /// Nothing more happens to a job in this phase by itself.
-fn is_over(phase: Phase) -> bool {
+pub(crate) fn is_over(phase: Phase) -> bool {
     match phase {
         Phase::Unspecified | Phase::Queued | Phase::Starting | Phase::Running | Phase::Recovering => false,
         Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Suspended => true,

@@ -1,6 +1,7 @@
 //! The worker API: one stream a worker. The first message registers; each later one goes to the control loop, whose
 //! refusal ends the stream.
 
+use super::limits;
 use crate::control_loop::{Handle, Session};
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::workers_server;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 /// A peer that opens a stream and does not register is no worker.
 const REGISTER_WITHIN: Duration = Duration::from_secs(5);
@@ -42,10 +44,13 @@ impl workers_server::Workers for Workers {
         let Some(WorkerMessage { generation, message: Some(Message::Register(register)) }) = first else {
             return Err(ApiError::new(ErrorCode::BadInput, "a worker's first message registers it").into());
         };
+        limits::registration(&register)?;
         let (sender, directives) = mpsc::channel(BACKLOG);
         let session = self.handle.register(generation, register, sender).await?;
         let (refused, refusal) = mpsc::channel(1);
-        tokio::spawn(listen(self.handle.clone(), session, messages, refused));
+        let Session { job, generation, rank } = &session;
+        let span = tracing::info_span!("session", %job, generation, rank);
+        tokio::spawn(listen(self.handle.clone(), session, messages, refused).instrument(span));
         let directives = ReceiverStream::new(directives).map(Ok);
         // a refusal is the last the worker hears
         let refusal = ReceiverStream::new(refusal).map(|error: ApiError| Err(Status::from(error)));

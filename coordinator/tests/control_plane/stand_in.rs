@@ -7,6 +7,7 @@ use accord_coordinator::job::JobId;
 use accord_coordinator::launcher::{Exit, ExitSink, LaunchError, LaunchRequest, Launcher};
 use accord_coordinator::log_store::RankLog;
 use accord_coordinator::plane::{self, Plane, PlaneOptions};
+use accord_coordinator::server::ServerOptions;
 use accord_coordinator::store::{ClusterStore, MemoryStore};
 use accord_data::checkpoint::{CheckpointStore, Progress, Snapshot};
 use accord_proto::job::jobs_client::JobsClient;
@@ -132,6 +133,7 @@ impl Stage {
             launcher: Arc::new(NotingLauncher { launches: launched, releases: released }),
             run_dirs: fixed.clone().map_or_else(|| RunDirs::Under(folder.path().into()), RunDirs::Fixed),
             max_running_jobs: 1,
+            server: ServerOptions::default(),
         };
         let plane = plane::start(options).await.unwrap();
         let client = within(JobsClient::connect(format!("http://{}", plane.address))).await.unwrap();
@@ -271,7 +273,7 @@ impl Worker {
     }
 
     pub(crate) async fn checkpoint(&self, step: u64, epoch: u64, step_in_epoch: u64) {
-        self.say(Message::SnapshotTaken(SnapshotTaken { step })).await;
+        self.say(Message::SnapshotTaken(SnapshotTaken { step, stall_seconds: 0.001 })).await;
         self.shard(0, step, epoch, step_in_epoch).await;
     }
 
@@ -284,7 +286,7 @@ impl Worker {
         let files = store.write_shard(step, self.generation, rank, &snapshot).unwrap();
         let files =
             files.into_iter().map(|f| CheckpointFile { name: f.name, bytes: f.bytes, blake3: f.blake3 }).collect();
-        self.say(Message::ShardWritten(ShardWritten { step, progress_json, files })).await;
+        self.say(Message::ShardWritten(ShardWritten { step, progress_json, files, seconds: 0.002 })).await;
     }
 
     /// Heartbeats from now on.

@@ -79,7 +79,8 @@ pub trait Observer {
     fn epoch(&mut self, report: &EpochReport);
     fn eval(&mut self, report: &EvalReport);
     /// A snapshot asked for, due (`checkpoint.every_steps`), or the last one of a finished run.
-    fn snapshot(&mut self, snapshot: Snapshot);
+    /// `seconds`: what copying it took.
+    fn snapshot(&mut self, snapshot: Snapshot, seconds: f64);
     /// Something a person should know: a repair, a choice made, a fallback.
     fn notice(&mut self, text: &str);
 }

@@ -179,7 +179,9 @@ impl Trainer {
             }
             let due = self.progress.step.is_multiple_of(self.spec.checkpoint.every_steps) || self.progress.finished;
             if due || directive == Directive::CheckpointAndStop {
-                observer.snapshot(self.snapshot());
+                let begin = Instant::now();
+                let snapshot = self.snapshot();
+                observer.snapshot(snapshot, begin.elapsed().as_secs_f64());
             }
             if matches!(directive, Directive::Stop | Directive::CheckpointAndStop) {
                 return Ok(directive);

@@ -9,6 +9,7 @@ use crate::rendezvous::MeetingPoint;
 use crate::trainer_thread::{self, Assignment};
 use accord_proto::MAX_MESSAGE_BYTES;
 use accord_proto::job::LogLines;
+use accord_proto::tls::{ClientTls, is_https};
 use accord_proto::worker::workers_client::WorkersClient;
 use accord_proto::worker::{Directive, Form, Heartbeat, Register, WorkerMessage, directive, worker_message::Message};
 use std::sync::Arc;
@@ -107,7 +108,12 @@ async fn connect(
     store: String,
 ) -> Result<Streaming<Directive>, AgentError> {
     let unreachable = |e: &dyn std::fmt::Display| AgentError::Unreachable(e.to_string());
-    let endpoint = Endpoint::from_shared(args.coordinator.clone()).map_err(|e| unreachable(&e))?;
+    let mut endpoint = Endpoint::from_shared(args.coordinator.clone()).map_err(|e| unreachable(&e))?;
+    if is_https(&args.coordinator) {
+        let tls = ClientTls { ca: args.ca.clone(), identity: None, name: args.tls_name.clone() };
+        let tls = tls.load().map_err(|e| unreachable(&e))?;
+        endpoint = endpoint.tls_config(tls).map_err(|e| unreachable(&e))?;
+    }
     let channel = endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true).connect().await;
     let mut client = WorkersClient::new(channel.map_err(|e| unreachable(&e))?)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
