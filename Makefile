@@ -5,7 +5,7 @@ SHELL := bash
 .PHONY: help setup build nccl demo check test parity invariance soak bench
 
 # crates that build without libtorch
-TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-text -p accord-coordinator
+TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
 TESTS := accord-tests/torch
 
 help: ## this list

@@ -9,7 +9,6 @@ use crate::snapshots::SnapshotWriter;
 use crate::{export, layout};
 use accord_collective::CollectiveError;
 use accord_data::Dataset;
-use accord_data::checkpoint::CheckpointStore;
 use accord_engine::report::Outcome;
 use accord_engine::trainer::{Sent, Trainer};
 use accord_engine::{EngineError, device, guard};
@@ -135,7 +134,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
         data_digest: dataset.manifest.digest.clone(),
     };
     let mut trainer = Trainer::new(&spec, dataset, world, device, threads)?;
-    let store = CheckpointStore::new(run_dir.join(&spec.checkpoint.uri));
+    let store = accord_objects::open(&spec.checkpoint.uri, run_dir).map_err(Failure::internal)?;
     if let Some(resume) = &form.resume {
         let snapshot = store.read(resume.step, Some(trainer.world().graph.own())).map_err(Failure::internal)?;
         trainer.restore(&snapshot)?;

@@ -18,7 +18,7 @@ pub mod scribe;
 pub mod summary;
 
 use accord_data::partition::KEPT_FILE;
-use accord_spec::JobSpec;
+use accord_spec::{CheckpointUri, JobSpec};
 use std::io;
 use std::path::{Path, PathBuf};
 use summary::Summary;
@@ -42,6 +42,8 @@ pub enum RunDirError {
     Differs { dir: PathBuf, differences: Vec<String> },
     #[error("{0} is in use by another run: wait for it, or give another --run-dir")]
     Busy(PathBuf),
+    #[error("{0} holds checkpoints of another job: give another checkpoint.uri, or remove them")]
+    OtherCheckpoints(String),
     #[error("{path}: {message}")]
     Unreadable { path: PathBuf, message: String },
     #[error(transparent)]
@@ -52,7 +54,10 @@ impl RunDirError {
     /// Whether the user gave something unusable, rather than the machine failing.
     pub fn is_bad_input(&self) -> bool {
         match self {
-            RunDirError::Foreign(_) | RunDirError::Differs { .. } | RunDirError::Unreadable { .. } => true,
+            RunDirError::Foreign(_)
+            | RunDirError::Differs { .. }
+            | RunDirError::OtherCheckpoints(_)
+            | RunDirError::Unreadable { .. } => true,
             RunDirError::Io { .. } | RunDirError::Busy(_) | RunDirError::Checkpoint(_) => false,
         }
     }
@@ -115,7 +120,14 @@ pub fn clear(dir: &Path) -> Result<(), RunDirError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path)(error)),
         _ => Ok(()),
     };
-    for folder in FOLDERS.into_iter().chain([spec.checkpoint.uri.as_str()]) {
+    let checkpoints = match CheckpointUri::parse(&spec.checkpoint.uri) {
+        Ok(CheckpointUri::Folder(folder)) => Some(folder),
+        Ok(CheckpointUri::S3 { .. }) | Err(_) => {
+            accord_objects::open(&spec.checkpoint.uri, dir)?.clear()?;
+            None
+        }
+    };
+    for folder in FOLDERS.into_iter().chain(checkpoints) {
         let path = dir.join(folder);
         absent_is_fine(std::fs::remove_dir_all(&path), &path)?;
     }

@@ -3,8 +3,8 @@
 
 use super::metrics::{self, Kept, MetricsFile, ResumePoint};
 use super::{JOB_FILE, JOB_ROOT_FILE, METRICS_FILE, RunDirError, State, config, inspect, io_error, write_whole};
-use accord_data::checkpoint::{CheckpointError, CheckpointStore, NewestGood};
-use accord_spec::JobSpec;
+use accord_data::checkpoint::{CheckpointStore, NewestGood};
+use accord_spec::{CheckpointUri, JobSpec};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -56,8 +56,8 @@ pub fn open(request: OpenRequest) -> Result<Opened, RunDirError> {
     write_whole(&dir.join(JOB_ROOT_FILE), format!("{}\n", job_root.display()).as_bytes())?;
     write_whole(&dir.join(JOB_FILE), job_toml.as_bytes())?;
 
-    let checkpoints = CheckpointStore::new(dir.join(&spec.checkpoint.uri));
-    let (newest, warnings) = newest_good(&checkpoints)?;
+    let checkpoints = accord_objects::open(&spec.checkpoint.uri, &dir)?;
+    let (newest, warnings) = newest_good(&checkpoints, &spec)?;
     let metrics_file = dir.join(METRICS_FILE);
     let point = newest.as_ref().map(|(_, point)| *point);
     let kept = metrics::rewind(&metrics_file, point)?;
@@ -79,31 +79,26 @@ pub(super) fn lock(dir: &Path) -> Result<File, RunDirError> {
     }
 }
 
-type Newest = (Resume, ResumePoint);
+pub(super) type Newest = (Resume, ResumePoint);
 
 /// The newest checkpoint that verifies. Damaged ones are moved aside: training will reach their steps again.
-fn newest_good(checkpoints: &CheckpointStore) -> Result<(Option<Newest>, Vec<String>), CheckpointError> {
-    let NewestGood { checkpoint, mut warnings } = checkpoints.newest_good()?;
-    if !warnings.is_empty() {
-        let good = checkpoint.as_ref().map(|(step, _)| *step);
-        for step in damaged_steps(checkpoints, good) {
-            let aside = checkpoints.set_aside(step)?;
-            warnings.push(format!("the damaged checkpoint of step {step} is now {}", aside.display()));
-        }
+pub(super) fn newest_good(
+    checkpoints: &CheckpointStore,
+    spec: &JobSpec,
+) -> Result<(Option<Newest>, Vec<String>), RunDirError> {
+    let NewestGood { checkpoint, damaged, mut warnings } = checkpoints.newest_good()?;
+    // a bucket does not say whose it is, as a run directory does
+    let shared = matches!(CheckpointUri::parse(&spec.checkpoint.uri), Ok(CheckpointUri::S3 { .. }));
+    if shared && checkpoint.as_ref().is_some_and(|(_, manifest)| manifest.config_digest != config::digest(spec)) {
+        return Err(RunDirError::OtherCheckpoints(spec.checkpoint.uri.clone()));
+    }
+    for step in damaged {
+        let aside = checkpoints.set_aside(step)?;
+        warnings.push(format!("the damaged checkpoint of step {step} is now {aside}"));
     }
     let newest = checkpoint.map(|(step, manifest)| {
         let point = ResumePoint { step, step_in_epoch: manifest.progress.step_in_epoch };
         (Resume { step, data_digest: manifest.data_digest }, point)
     });
     Ok((newest, warnings))
-}
-
-/// Folders that were committed and are newer than the newest good one.
-fn damaged_steps(checkpoints: &CheckpointStore, good: Option<u64>) -> Vec<u64> {
-    let entries = std::fs::read_dir(checkpoints.root()).into_iter().flatten().flatten();
-    let committed = entries.filter(|entry| entry.path().join("manifest.json").exists());
-    committed
-        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
-        .filter(|step| good.is_none_or(|good| *step > good))
-        .collect()
 }

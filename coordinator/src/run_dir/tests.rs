@@ -1,5 +1,6 @@
 use super::metrics::{Event, MetricsFile, ResumePoint, rewind};
 use super::*;
+use accord_data::checkpoint::{CheckpointStore, Manifest, Progress, Snapshot};
 use accord_proto::job::{AtK, Epoch, Eval, Losses, Split};
 
 fn epoch(epoch: u64, step: u64) -> Epoch {
@@ -146,4 +147,30 @@ fn a_directory_is_one_runs_at_a_time() {
     assert!(matches!(open::lock(dir.path()), Err(RunDirError::Busy(_))));
     drop(first);
     open::lock(dir.path()).unwrap();
+}
+
+#[test]
+fn checkpoints_of_another_job_in_a_bucket_are_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n";
+    let spec = |text: &str| accord_spec::parse(&format!("{job}{text}"), &[]).unwrap();
+    let bucket = "[checkpoint]\nuri = \"s3://bucket/runs\"\n";
+    let written = spec(bucket);
+    // what matters is whose they are, not how they are reached
+    let store = CheckpointStore::new(dir.path().into());
+    let progress = Progress { step: 7, ..Progress::default() };
+    let snapshot = Snapshot { rows: Vec::new(), dense: Vec::new(), progress: progress.clone() };
+    let files = store.write_shard(7, 1, 0, &snapshot).unwrap();
+    let (config_digest, data_digest) = (config::digest(&written), String::new());
+    let manifest = Manifest { version: 1, generation: 1, world: 1, progress, config_digest, data_digest, files };
+    store.commit(7, &manifest).unwrap();
+
+    let (newest, warnings) = open::newest_good(&store, &written).unwrap();
+    assert_eq!((newest.map(|(resume, _)| resume.step), warnings), (Some(7), vec![]));
+    let error = open::newest_good(&store, &spec(&format!("[optim]\nlr = 0.5\n{bucket}"))).unwrap_err();
+    assert!(error.is_bad_input());
+    assert_eq!(
+        error.to_string(),
+        "s3://bucket/runs holds checkpoints of another job: give another checkpoint.uri, or remove them"
+    );
 }

@@ -379,7 +379,7 @@ pub enum Halo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// A folder name inside the run directory.
+    /// See [`crate::CheckpointUri`].
     pub uri: String,
     pub every_steps: u64,
     /// How many of the newest are kept, beside the best.

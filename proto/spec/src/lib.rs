@@ -3,12 +3,14 @@
 //! # Layout
 //! * [`job`]: the sections of a job file as plain structs; units are in the names.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
+//! * [`CheckpointUri`]: where `checkpoint.uri` points.
 //! * [`validate`]: the rules between values that the types cannot say.
 //!
 //! This crate knows no process, no network and no tensor: both binaries and the engine read it.
 
 mod job;
 mod parse;
+mod uri;
 mod validate;
 
 pub use job::{
@@ -18,6 +20,7 @@ pub use job::{
 };
 pub use parse::{Override, SpecError, parse};
 pub use validate::MAX_WORKERS;
+pub use uri::CheckpointUri;
 
 #[cfg(test)]
 mod tests;

@@ -91,8 +91,14 @@ fn values_out_of_range_are_refused() {
         "cluster.min_workers=0",
         "cluster.threads_per_worker=5000",
         "checkpoint.uri=../up",
-        "checkpoint.uri=s3://bucket/x",
         "checkpoint.uri=file:///tmp/x",
+        "checkpoint.uri=file://../up",
+        "checkpoint.uri=s3://",
+        "checkpoint.uri=s3://Bucket/x",
+        "checkpoint.uri=s3://bucket/a//b",
+        "checkpoint.uri=s3://bucket/../x",
+        "checkpoint.uri=s3://bucket/what?",
+        "checkpoint.uri=gs://bucket/x",
         "checkpoint.every_steps=0",
         "checkpoint.keep=0",
         "recovery.detect_within_ms=1",
@@ -101,5 +107,20 @@ fn values_out_of_range_are_refused() {
         let field = set.split_once('=').unwrap().0;
         assert_eq!(error.field.as_deref(), Some(field), "{set}: {error}");
         assert!(error.hint.is_some(), "{set} has no hint");
+    }
+}
+
+#[test]
+fn checkpoints_lie_in_a_folder_or_a_bucket() {
+    use crate::CheckpointUri::{Folder, S3};
+    for (uri, expected) in [
+        ("saved/here", Folder("saved/here")),
+        ("file://saved", Folder("saved")),
+        ("s3://bucket/runs/a-1", S3 { bucket: "bucket", prefix: "runs/a-1" }),
+        ("s3://bucket/runs/", S3 { bucket: "bucket", prefix: "runs" }),
+        ("s3://my.bucket", S3 { bucket: "my.bucket", prefix: "" }),
+    ] {
+        let spec = parsed(&format!("{MINIMAL}\n[checkpoint]\nuri = \"{uri}\"\n"));
+        assert_eq!(crate::CheckpointUri::parse(&spec.checkpoint.uri), Ok(expected));
     }
 }

@@ -1,6 +1,6 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{CheckpointUri, Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
 
 /// Workers of a job at most: every worker is connected to every other.
 pub const MAX_WORKERS: u32 = 1024;
@@ -86,7 +86,7 @@ fn data(spec: &JobSpec) -> Rule {
     )
 }
 
-fn stays_inside(file: &str) -> bool {
+pub(crate) fn stays_inside(file: &str) -> bool {
     use std::path::{Component, Path};
     !file.is_empty() && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
 }
@@ -237,11 +237,12 @@ fn cluster(spec: &JobSpec) -> Rule {
 
 fn storage(spec: &JobSpec) -> Rule {
     let (checkpoint, recovery) = (&spec.checkpoint, &spec.recovery);
+    let uri = CheckpointUri::parse(&checkpoint.uri);
     ensure(
-        stays_inside(&checkpoint.uri) && !checkpoint.uri.contains("://"),
+        uri.is_ok(),
         "checkpoint.uri",
-        || format!("`{}` is not a folder inside the run directory", checkpoint.uri),
-        "use a relative folder name such as checkpoints; object stores are not written yet",
+        || uri.err().unwrap_or_default(),
+        "use a relative folder name such as checkpoints, or s3://bucket/prefix",
     )?;
     ensure(checkpoint.every_steps >= 1, "checkpoint.every_steps", || "0 would never save".into(), "use 1 or more")?;
     ensure(checkpoint.keep >= 1, "checkpoint.keep", || "0 would keep none".into(), "use 1 or more")?;

@@ -70,9 +70,9 @@ impl Manifest {
         Ok(text)
     }
 
-    /// Parses and checks a manifest that was read from `path` in the folder of `step`.
-    pub(crate) fn decode(bytes: &[u8], path: &Path, step: u64) -> Result<Manifest, CheckpointError> {
-        let damaged = |why: String| CheckpointError::damaged(path, why);
+    /// Parses and checks a manifest that was read from `address` in the folder of `step`.
+    pub(crate) fn decode(bytes: &[u8], address: &str, step: u64) -> Result<Manifest, CheckpointError> {
+        let damaged = |why: String| CheckpointError::damaged(address, why);
         let Envelope { blake3, manifest } =
             serde_json::from_slice(bytes).map_err(|e| damaged(format!("not a manifest ({e})")))?;
         if manifest.version != Manifest::VERSION {

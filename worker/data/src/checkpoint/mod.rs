@@ -7,19 +7,24 @@
 //!                        manifest.json            last, create-only: sizes and digests of the files, progress
 //! ```
 //!
-//! Knows nothing of models: tables have names, rows have ids. Decides nothing about when to write.
+//! The files lie in a [`Place`]: a folder, or whatever another crate knows to ask. Knows nothing of models: tables have
+//! names, rows have ids. Decides nothing about when to write.
 
+mod files;
+mod folder;
+mod gather;
 mod manifest;
+mod place;
 mod shard;
 mod store;
 mod verify;
 
 pub use manifest::{FileEntry, Manifest, Progress};
+pub use place::{Found, Place};
 pub use store::{CheckpointStore, NewestGood};
-pub use verify::{Problem, VerifyReport, verify};
+pub use verify::{Problem, VerifyReport};
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 /// What a run needs to go on as if it had not been interrupted.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +57,16 @@ pub struct DenseArray {
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("{} cannot be {action}: {source}", path.display())]
-    Io { path: PathBuf, action: &'static str, source: io::Error },
-    #[error("step {step} is committed already in {}: the first commit stands", folder.display())]
-    AlreadyCommitted { step: u64, folder: PathBuf },
-    #[error("step {step} has no committed checkpoint in {}", root.display())]
-    NotCommitted { step: u64, root: PathBuf },
+    #[error("{address} cannot be {action}: {source}")]
+    Io { address: String, action: &'static str, source: io::Error },
+    #[error("step {step} is committed already in {folder}: the first commit stands")]
+    AlreadyCommitted { step: u64, folder: String },
+    #[error("step {step} has no committed checkpoint in {root}")]
+    NotCommitted { step: u64, root: String },
     /// A file that is not what was written.
-    #[error("{}: {why}: use an earlier checkpoint", path.display())]
-    Damaged { path: PathBuf, why: String },
-    /// A snapshot or manifest that contradicts itself; nothing was written.
+    #[error("{address}: {why}: use an earlier checkpoint")]
+    Damaged { address: String, why: String },
+    /// A snapshot, a manifest or an address that makes no sense; nothing was written.
     #[error("{what}")]
     Invalid { what: String },
     #[error("checkpoint of step {step} has no row of `{table}` for node {node}: it was written for another dataset")]
@@ -69,12 +74,8 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> CheckpointError + 'a {
-        move |source| CheckpointError::Io { path: path.into(), action, source }
-    }
-
-    pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> CheckpointError {
-        CheckpointError::Damaged { path: path.into(), why: why.into() }
+    pub(crate) fn damaged(address: impl Into<String>, why: impl Into<String>) -> CheckpointError {
+        CheckpointError::Damaged { address: address.into(), why: why.into() }
     }
 
     /// Whether the same call may succeed later: the disk or the network failed, not the data.

@@ -5,6 +5,7 @@ use super::{CheckpointError, DenseArray, RowTable};
 use safetensors::tensor::View;
 use safetensors::{Dtype, SafeTensors};
 use std::borrow::Cow;
+use std::ops::Range;
 
 const IDS: &str = ".ids";
 
@@ -94,19 +95,39 @@ fn encode(tensors: &[(String, Tensor<'_>)]) -> Result<Vec<u8>, CheckpointError> 
         .map_err(|e| CheckpointError::Invalid { what: format!("the snapshot cannot be encoded: {e}") })
 }
 
+/// The rows of one table in a shard, where they lie in its file.
+pub(super) struct RowView<'a> {
+    pub(super) name: String,
+    pub(super) width: usize,
+    ids: &'a [u8],
+    values: &'a [u8],
+}
+
+impl RowView<'_> {
+    pub(super) fn rows(&self) -> usize {
+        self.ids.len() / 4
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        words(self.ids, u32::from_le_bytes)
+    }
+
+    /// The numbers of some of its rows.
+    pub(super) fn values(&self, rows: Range<usize>) -> impl Iterator<Item = f32> {
+        words(&self.values[4 * self.width * rows.start..4 * self.width * rows.end], f32::from_le_bytes)
+    }
+}
+
 /// Row tables of a shard, by name; `Err` says what is wrong with it.
-pub(super) fn decode_rows(bytes: &[u8]) -> Result<Vec<RowTable>, String> {
+pub(super) fn decode_rows(bytes: &[u8]) -> Result<Vec<RowView<'_>>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut tables = Vec::new();
     for (name, tensor) in file.iter().filter(|(name, _)| !name.ends_with(IDS)) {
         let ids = file.tensor(&format!("{name}{IDS}")).map_err(|e| e.to_string())?;
         match (tensor.dtype(), tensor.shape(), ids.dtype(), ids.shape()) {
-            (Dtype::F32, &[rows, width], Dtype::U32, &[count]) if rows == count => tables.push(RowTable {
-                name: name.into(),
-                ids: words(ids.data(), u32::from_le_bytes),
-                width,
-                values: words(tensor.data(), f32::from_le_bytes),
-            }),
+            (Dtype::F32, &[rows, width], Dtype::U32, &[count]) if rows == count => {
+                tables.push(RowView { name: name.into(), width, ids: ids.data(), values: tensor.data() });
+            }
             _ => return Err(format!("table `{name}` is not rows of f32 with an id each")),
         }
     }
@@ -122,13 +143,13 @@ pub(super) fn decode_dense(bytes: &[u8]) -> Result<Vec<DenseArray>, String> {
         if tensor.dtype() != Dtype::F32 {
             return Err(format!("array `{name}` holds {:?}, not f32", tensor.dtype()));
         }
-        let values = words(tensor.data(), f32::from_le_bytes);
+        let values = words(tensor.data(), f32::from_le_bytes).collect();
         arrays.push(DenseArray { name: name.into(), shape: tensor.shape().to_vec(), values });
     }
     arrays.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(arrays)
 }
 
-fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
-    bytes.chunks_exact(4).map(|c| from([c[0], c[1], c[2], c[3]])).collect()
+fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> impl Iterator<Item = T> {
+    bytes.chunks_exact(4).map(move |c| from([c[0], c[1], c[2], c[3]]))
 }

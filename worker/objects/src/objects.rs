@@ -1,0 +1,213 @@
+//! A bucket, or a part of one, as a place for checkpoints. An object appears when it is whole, and a small one only where
+//! there was none.
+
+use crate::calls::{Calls, Reply};
+use accord_data::checkpoint::{Found, Place};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An object up to this size goes in one request, and only where there is none. Larger ones go and come in parts of it.
+const PART: u64 = 8 << 20;
+/// Parts of an object that may be on their way at once.
+const PARALLEL: usize = 4;
+/// S3 takes 10000 parts an object.
+const MAX_PARTS: u64 = 9_000;
+/// Between two looks at an object that another writer is just making.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Objects below a prefix.
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// As people write it: `s3://bucket/prefix`.
+    address: String,
+    calls: Calls,
+}
+
+impl Objects {
+    /// `address` is how people write the place, `asked` also says which server it is. `deadline` bounds each request with
+    /// all its retries; an object in several parts takes several requests.
+    ///
+    /// # Errors
+    /// When the machine has no thread left.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        address: String,
+        asked: String,
+        deadline: Duration,
+    ) -> io::Result<Objects> {
+        let calls = Calls::start(asked, deadline)?;
+        Ok(Objects { store, prefix: Path::from(prefix), address, calls })
+    }
+
+    fn path(&self, name: &str) -> Path {
+        name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    fn create(&self, path: Path, bytes: &[u8]) -> io::Result<bool> {
+        let (store, bytes) = (Arc::clone(&self.store), Bytes::copy_from_slice(bytes));
+        self.calls.run(async move {
+            loop {
+                match store.put_opts(&path, PutPayload::from(bytes.clone()), PutMode::Create.into()).await {
+                    Err(Error::AlreadyExists { .. }) => {}
+                    result => return result.map(|_| true),
+                }
+                // a server also says so while another writer is at it, who may yet fail
+                match store.head(&path).await {
+                    Err(Error::NotFound { .. }) => tokio::time::sleep(SETTLE).await,
+                    result => return result.map(|_| false),
+                }
+            }
+        })
+    }
+
+    fn upload(&self, path: Path, bytes: &[u8]) -> io::Result<()> {
+        let store = Arc::clone(&self.store);
+        let mut upload = self.calls.run(async move { store.put_multipart(&path).await })?;
+        if let Err(error) = self.send_parts(upload.as_mut(), bytes) {
+            // the server may be gone; what failed first says more
+            let _ = self.calls.run(async move { upload.abort().await });
+            return Err(error);
+        }
+        self.calls.run(async move {
+            let done = upload.complete().await;
+            if done.is_err() {
+                let _ = upload.abort().await;
+            }
+            done.map(|_| ())
+        })
+    }
+
+    fn send_parts(&self, upload: &mut dyn MultipartUpload, bytes: &[u8]) -> io::Result<()> {
+        let part = PART.max((bytes.len() as u64).div_ceil(MAX_PARTS)) as usize;
+        let mut going: VecDeque<Reply<()>> = VecDeque::new();
+        for piece in bytes.chunks(part) {
+            if going.len() == PARALLEL {
+                going.pop_front().map_or(Ok(()), Reply::wait)?;
+            }
+            going.push_back(self.calls.begin(upload.put_part(Bytes::copy_from_slice(piece).into())));
+        }
+        going.into_iter().try_for_each(Reply::wait)
+    }
+
+    fn begin_read(&self, path: &Path, range: Range<u64>) -> Reply<Bytes> {
+        let (store, path) = (Arc::clone(&self.store), path.clone());
+        self.calls.begin(async move { store.get_range(&path, range).await })
+    }
+}
+
+/// Without the client, which holds credentials.
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Objects").field(&self.address).finish()
+    }
+}
+
+impl Place for Objects {
+    fn address(&self, name: &str) -> String {
+        if name.is_empty() { self.address.clone() } else { format!("{}/{name}", self.address) }
+    }
+
+    fn create_limit(&self) -> u64 {
+        PART
+    }
+
+    fn put_new(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        let path = self.path(name);
+        if bytes.len() as u64 <= PART {
+            return self.create(path, bytes);
+        }
+        if self.look(name)? != Found::Missing {
+            return Ok(false);
+        }
+        self.upload(path, bytes).map(|()| true)
+    }
+
+    fn look(&self, name: &str) -> io::Result<Found> {
+        let (store, path) = (Arc::clone(&self.store), self.path(name));
+        self.calls.run(async move {
+            match store.head(&path).await {
+                Ok(found) => Ok(Found::File(found.size)),
+                Err(Error::NotFound { .. }) => Ok(Found::Missing),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let path = self.path(name);
+        let mut bytes = Vec::with_capacity(usize::try_from(range.end - range.start).map_err(io::Error::other)?);
+        let mut going = VecDeque::new();
+        let mut start = range.start;
+        while start < range.end || !going.is_empty() {
+            while start < range.end && going.len() < PARALLEL {
+                let end = range.end.min(start + PART);
+                going.push_back((end - start, self.begin_read(&path, start..end)));
+                start = end;
+            }
+            let Some((asked, reply)) = going.pop_front() else { break };
+            let piece = reply.wait()?;
+            if piece.len() as u64 != asked {
+                let message = format!("{} bytes came where {asked} were asked for", piece.len());
+                return Err(io::Error::new(ErrorKind::InvalidData, message));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    /// From the objects themselves: some servers go on naming folders from which everything was removed.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let (store, path) = (Arc::clone(&self.store), self.path(folder));
+        self.calls.run(async move {
+            let mut names = BTreeSet::new();
+            let mut objects = store.list(Some(&path));
+            while let Some(object) = objects.try_next().await? {
+                let below = object.location.prefix_match(&path).and_then(|mut parts| parts.next());
+                names.extend(below.map(|name| name.as_ref().to_string()));
+            }
+            Ok(names.into_iter().collect())
+        })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let (store, path) = (Arc::clone(&self.store), self.path(name));
+        self.calls.run(async move {
+            match store.delete(&path).await {
+                Err(Error::NotFound { .. }) => Ok(()),
+                result => result,
+            }
+        })
+    }
+
+    fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        let (store, path) = (Arc::clone(&self.store), self.path(folder));
+        self.calls.run(async move {
+            let objects: Vec<_> = store.list(Some(&path)).try_collect().await?;
+            for object in objects {
+                store.delete(&object.location).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Objects have no other names to take, and copies would be as large as the checkpoint: the evidence alone goes.
+    fn set_aside(&self, folder: &str, evidence: &str, aside: &str) -> io::Result<bool> {
+        let name = format!("{folder}/{evidence}");
+        let Found::File(bytes) = self.look(&name)? else { return Err(ErrorKind::NotFound.into()) };
+        let created = self.put_new(&format!("{aside}/{evidence}"), &self.read(&name, 0..bytes)?)?;
+        if created {
+            self.remove(&name)?;
+        }
+        Ok(created)
+    }
+}

@@ -1,0 +1,16 @@
+//! What the tests of this crate share.
+#![allow(dead_code, reason = "each test binary takes what it needs")]
+
+use accord_objects::Options;
+use std::time::Duration;
+
+/// Variables for a server that speaks S3 at `endpoint`.
+pub(crate) fn options(endpoint: &str, deadline: Duration) -> Options {
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "accord"),
+        ("AWS_SECRET_ACCESS_KEY", "accord-secret"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    Options { variables: variables.map(|(k, v)| (k.into(), v.into())).into(), deadline }
+}
