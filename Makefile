@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build nccl demo check test parity invariance soak bench
+.PHONY: help setup servers build nccl demo check test parity invariance soak bench
 
 # crates that build without libtorch
 TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
@@ -13,6 +13,9 @@ help: ## this list
 
 setup: ## libtorch and protoc into .deps/
 	@.ci/setup
+
+servers: ## etcd, an S3 server and promtool into .deps/, for tests alone
+	@.ci/servers
 
 build: setup ## the two binaries, in target/release
 	cargo build --release
@@ -25,13 +28,13 @@ demo: build ## MovieLens-100K, prepared and trained: two minutes on two cores
 	target/release/coordinator run configs/ml-100k.toml --run-dir runs/demo
 	target/release/coordinator recommend runs/demo --user 42 --k 5
 
-check: setup ## formatting, lints, import arrows, torch-free tests
+check: setup servers ## formatting, lints, import arrows, torch-free tests
 	cargo fmt --all --check
 	.ci/arrows
 	cargo clippy --workspace --all-targets --features $(TESTS) -- -D warnings
 	cargo test $(TORCH_FREE)
 
-test: setup ## every test
+test: setup servers ## every test
 	cargo test --workspace --features $(TESTS)
 
 parity: setup ## the official code's numbers, replayed by every kernel set

@@ -299,8 +299,11 @@ impl ControlLoop {
         match tokio::time::timeout(STORE_WITHIN, put).await {
             Ok(Ok(version)) => Ok(version),
             Ok(Err(error @ StoreError::TooLarge { .. })) => Err(ApiError::new(ErrorCode::BadInput, error.to_string())),
-            Ok(Err(error @ StoreError::PreconditionFailed { .. })) => {
+            Ok(Err(error @ (StoreError::PreconditionFailed { .. } | StoreError::Fenced { .. }))) => {
                 Err(ApiError::new(ErrorCode::Internal, format!("someone else wrote the job's record: {error}")))
+            }
+            Ok(Err(error @ (StoreError::LeaseLost { .. } | StoreError::Refused(_)))) => {
+                Err(ApiError::new(ErrorCode::Internal, error.to_string()))
             }
             Ok(Err(error @ StoreError::Unavailable(_))) => {
                 Err(ApiError::new(ErrorCode::Unavailable, error.to_string()))

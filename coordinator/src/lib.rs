@@ -5,7 +5,7 @@
 //! * [`config`]: the settings of `serve`.
 //! * [`server`]: gRPC handlers. [`control_loop`]: the single owner of live jobs, behind its `Handle`.
 //! * [`job`], [`membership`], [`placement`]: pure decisions.
-//! * [`store`], [`launcher`]: where job records live, how workers start.
+//! * [`store`], [`election`], [`launcher`]: where job records live, which coordinator leads, how workers start.
 //! * [`metrics`]: what a monitoring system scrapes.
 //! * [`run_dir`], [`log_store`]: what a run leaves on disk.
 //! * [`plane`]: all of it together, for `run`, `serve` and tests.
@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod config;
 pub mod control_loop;
+pub mod election;
 pub mod job;
 pub mod launcher;
 pub mod log_store;

@@ -66,7 +66,7 @@ async fn a_scrape_shows_jobs_calls_and_events_and_there_is_nothing_else() {
 
 /// The one that `make setup` fetched, or the machine's own.
 fn promtool() -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/promtool/usr/bin/promtool");
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/promtool/bin/promtool");
     let runs = |path: &PathBuf| Command::new(path).arg("--version").output().is_ok_and(|done| done.status.success());
     [fetched, "promtool".into()].into_iter().find(runs)
 }
@@ -74,7 +74,7 @@ fn promtool() -> Option<PathBuf> {
 #[tokio::test]
 async fn promtool_finds_nothing_to_say_about_the_metrics() {
     let Some(promtool) = promtool() else {
-        eprintln!("SKIPPED: there is no promtool; `make setup` fetches it where apt-get can");
+        eprintln!("SKIPPED: there is no promtool; `make servers` fetches it where apt-get can");
         return;
     };
     let (_, text) = get(&busy().await, "/metrics").await;

@@ -35,7 +35,7 @@ fn every_behaviour_holds_in_memory() {
 fn every_behaviour_holds_in_an_s3_server() {
     let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.deps/seaweedfs/weed");
     if !binary.exists() {
-        println!("SKIPPED: no SeaweedFS in .deps; `make setup` fetches it");
+        println!("SKIPPED: no SeaweedFS in .deps; `make servers` fetches it");
         return;
     }
     let server = Server::start(&binary);
