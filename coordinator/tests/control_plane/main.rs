@@ -28,7 +28,7 @@ async fn a_job_succeeds_and_leaves_its_run_directory() {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let metrics = read("metrics.jsonl");
     let kinds: Vec<&str> = metrics.lines().map(|l| l.split('"').nth(3).unwrap()).collect();
-    assert_eq!(kinds, ["event", "epoch", "eval", "event", "eval"]);
+    assert_eq!(kinds, ["event", "epoch", "eval", "event", "event", "eval"]);
     assert!(read("summary.json").contains("\"best_epoch\": 0"));
     assert_eq!(read("dataset.json"), "{}\n");
     assert_eq!(read("job_root.txt"), "/data\n");

@@ -71,10 +71,10 @@ async fn a_killed_worker_is_named_and_the_next_generation_goes_on_from_the_check
     };
     let told = within(written).await;
     let names: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(names, ["started", "checkpoint", "lost", "resumed", "started", "recovered", "cancelled"]);
-    assert_eq!(told[2]["step"], 20);
-    assert!(told[2]["reason"].as_str().unwrap().starts_with("worker-1 (rank 1"), "{}", told[2]);
-    assert!(told[5]["seconds"].as_f64().unwrap() < 30.0);
+    assert_eq!(names, ["started", "checkpoint", "committed", "lost", "resumed", "started", "recovered", "cancelled"]);
+    assert_eq!(told[3]["step"], 20);
+    assert!(told[3]["reason"].as_str().unwrap().starts_with("worker-1 (rank 1"), "{}", told[3]);
+    assert!(told[6]["seconds"].as_f64().unwrap() < 30.0);
 }
 
 async fn of_rank(launch: &Launch, rank: u32) -> Worker {

@@ -19,8 +19,8 @@ pub use job::{
     TranslationPrecision,
 };
 pub use parse::{Override, SpecError, parse};
-pub use validate::MAX_WORKERS;
 pub use uri::CheckpointUri;
+pub use validate::MAX_WORKERS;
 
 #[cfg(test)]
 mod tests;
