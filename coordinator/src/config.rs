@@ -10,6 +10,7 @@ pub use security::{TlsSettings, TokenSettings};
 
 use crate::cli::Usage;
 use crate::server::{Access, DataRoots};
+use crate::store::EtcdConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,15 @@ pub struct ServeConfig {
     /// current folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_roots: Option<Vec<PathBuf>>,
+    /// Where workers find this coordinator and those that stand by for it: `http://` or `https://` addresses, tried in
+    /// turn. Empty: where it listens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub coordinators: Vec<String>,
+    /// Absent: the jobs are kept in a file in `state_dir`, and there is one coordinator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdConfig>,
+    /// With etcd: a leader that is silent for this long is followed by another.
+    pub leader_within_ms: u64,
     /// Address of `/metrics` (HTTP). Absent: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
@@ -53,6 +63,9 @@ impl Default for ServeConfig {
             worker_binary: None,
             max_running_jobs: 1,
             data_roots: None,
+            coordinators: Vec::new(),
+            etcd: None,
+            leader_within_ms: 5000,
             metrics_listen: None,
             tls: None,
             tokens: Vec::new(),
@@ -120,6 +133,16 @@ impl ServeConfig {
         }
         if self.data_roots.as_ref().is_some_and(Vec::is_empty) {
             return Err(Usage("data_roots: without a folder no job could read data\n  hint: name one".into()));
+        }
+        if !(2000..=600_000).contains(&self.leader_within_ms) {
+            let text = format!("leader_within_ms: {} is out of range", self.leader_within_ms);
+            return Err(Usage(format!("{text}\n  hint: use 2000 to 600000 milliseconds")));
+        }
+        if let Some(address) =
+            self.coordinators.iter().find(|a| !a.starts_with("http://") && !a.starts_with("https://"))
+        {
+            let text = format!("coordinators: {address} is no address");
+            return Err(Usage(format!("{text}\n  hint: such as http://10.0.0.7:7411")));
         }
         security::check_names(&self.tokens)
     }

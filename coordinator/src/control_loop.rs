@@ -6,30 +6,32 @@
 //! * `submission`: a submission becomes a job.
 //! * `live`: what is held beside the persisted jobs, and the status a user sees.
 //! * `effects`: carries out what a transition asks for.
-//! * `workers`: what workers, their launcher and their scribe say.
+//! * `sessions`: workers' streams. `workers`: what workers and their scribe say, and what time says about them.
 
 mod command;
 mod effects;
 mod handle;
 mod live;
+mod sessions;
 mod submission;
 mod workers;
 
+pub use command::AtTheEnd;
 pub use handle::{Handle, Session, Submission};
 pub use submission::RunDirs;
 
+use crate::election::Term;
 use crate::job::{Effect, Event, Illegal, JobId, Phase, UnixMs};
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
 use crate::placement::{self, Waiting};
 use crate::run_dir::{self, summary};
-use crate::store::{ClusterStore, Precondition, StoreError, Version};
+use crate::store::{ClusterStore, Precondition, StoreError, Version, Write};
 use accord_proto::job as wire;
 use accord_proto::status::{ApiError, ErrorCode};
 use command::Command;
 use live::{Entry, key};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -53,8 +55,10 @@ pub struct Options {
     pub store: Arc<dyn ClusterStore>,
     pub launcher: Arc<dyn Launcher>,
     pub run_dirs: RunDirs,
-    /// Where workers find this coordinator.
-    pub address: SocketAddr,
+    /// Where workers find the coordinators.
+    pub coordinators: Vec<String>,
+    /// What every write depends on, where several coordinators stand by for each other.
+    pub term: Option<Term>,
     /// Jobs that train at the same time; the rest wait.
     pub max_running_jobs: usize,
     /// Cores shared by the workers of a job.
@@ -62,13 +66,13 @@ pub struct Options {
     pub metrics: Metrics,
 }
 
-/// Loads the jobs of the store and starts the loop; those that were unfinished start again from their checkpoints.
+/// Loads the jobs of the store and starts the loop, which `handle` leads to from then on. Workers that train are adopted;
+/// other unfinished jobs start again from their checkpoints.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn start(options: Options) -> Result<Handle, StoreError> {
+pub async fn start(options: Options, handle: &Handle) -> Result<(), StoreError> {
     let (commands, inbox) = mpsc::channel(BACKLOG);
-    let handle = Handle { commands: commands.clone() };
     let mut control = ControlLoop {
         options,
         jobs: BTreeMap::new(),
@@ -76,10 +80,12 @@ pub async fn start(options: Options) -> Result<Handle, StoreError> {
         awake_at: 0,
         clock: Clock::start(),
         scribes: Vec::new(),
+        sessions: 0,
     };
+    handle.lead(commands);
     control.load().await?;
     tokio::spawn(control.run(inbox));
-    Ok(handle)
+    Ok(())
 }
 
 struct ControlLoop {
@@ -92,6 +98,8 @@ struct ControlLoop {
     awake_at: UnixMs,
     /// Threads that may still write, of generations that are over.
     scribes: Vec<(JobId, thread::JoinHandle<()>)>,
+    /// Streams of workers so far.
+    sessions: u64,
 }
 
 /// Unix time that never goes back.
@@ -151,14 +159,14 @@ impl ControlLoop {
                 continue;
             };
             match command {
-                Some(Command::ShutDown { reply }) => {
-                    self.shut_down().await;
+                Some(Command::ShutDown { workers, reply }) => {
+                    self.shut_down(workers).await;
                     // whoever asked may have given up
                     let _ = reply.send(());
                     return;
                 }
                 Some(command) => self.obey(command).await,
-                None => return self.shut_down().await,
+                None => return self.shut_down(AtTheEnd::EndWorkers).await,
             }
         }
     }
@@ -218,6 +226,7 @@ impl ControlLoop {
             Command::Opened { job, generation, result } => self.opened(&job, generation, *result).await,
             Command::NotLaunched { job, generation, error } => self.not_launched(&job, generation, error).await,
             Command::Exited { job, generation, exit } => self.exited(&job, generation, exit).await,
+            Command::NotAdopted { job, generation, why } => self.not_adopted(&job, generation, &why).await,
             Command::Recorded { job, generation, record } => self.recorded(&job, generation, record).await,
             Command::Retry { job, event } => self.happen(&job, event).await,
             // taken by `run`
@@ -295,12 +304,17 @@ impl ControlLoop {
 
     async fn persist(&self, job: &crate::job::Job, when: Precondition) -> Result<Version, ApiError> {
         let value = serde_json::to_vec(job).map_err(|e| ApiError::new(ErrorCode::Internal, e.to_string()))?;
-        let put = self.options.store.put(&key(&job.id), value, when);
+        let put =
+            Write::put(&key(&job.id), value, when).fenced(self.options.term.as_ref().map(|term| term.fence.clone()));
+        let put = self.options.store.write(put);
         match tokio::time::timeout(STORE_WITHIN, put).await {
             Ok(Ok(version)) => Ok(version),
             Ok(Err(error @ StoreError::TooLarge { .. })) => Err(ApiError::new(ErrorCode::BadInput, error.to_string())),
-            Ok(Err(error @ (StoreError::PreconditionFailed { .. } | StoreError::Fenced { .. }))) => {
+            Ok(Err(error @ StoreError::PreconditionFailed { .. })) => {
                 Err(ApiError::new(ErrorCode::Internal, format!("someone else wrote the job's record: {error}")))
+            }
+            Ok(Err(StoreError::Fenced { .. })) => {
+                Err(ApiError::new(ErrorCode::Unavailable, "this coordinator leads no more"))
             }
             Ok(Err(error @ (StoreError::LeaseLost { .. } | StoreError::Refused(_)))) => {
                 Err(ApiError::new(ErrorCode::Internal, error.to_string()))
@@ -340,11 +354,14 @@ impl ControlLoop {
         self.jobs.get(id).ok_or_else(|| ApiError::new(ErrorCode::UnknownJob, format!("there is no job {id}")))
     }
 
-    async fn shut_down(&mut self) {
+    async fn shut_down(&mut self, workers: AtTheEnd) {
         for entry in self.jobs.values_mut() {
             entry.live = None;
         }
-        self.options.launcher.shut_down(SHUT_DOWN_WITHIN).await;
+        match workers {
+            AtTheEnd::EndWorkers => self.options.launcher.shut_down(SHUT_DOWN_WITHIN).await,
+            AtTheEnd::LeaveWorkers => self.options.launcher.let_go(),
+        }
         let scribes = std::mem::take(&mut self.scribes);
         let all = tokio::task::spawn_blocking(move || scribes.into_iter().for_each(|(_, s)| drop(s.join())));
         if tokio::time::timeout(SHUT_DOWN_WITHIN, all).await.is_err() {

@@ -1,16 +1,18 @@
 //! Job logs that outlive their workers: one file a rank in the run directory, and the last lines at hand for a
 //! failure's reason. Losing a log line never stops a job.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Longer lines are cut.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 /// What a failure's reason quotes at most.
 const LAST_WORDS: usize = 8;
+/// How much of the log's end is looked at for them.
+const LAST_WORDS_BYTES: u64 = 16 * 1024;
 /// What one read of a log returns at most.
 const READ_BYTES: u64 = 256 * 1024;
 
@@ -27,7 +29,8 @@ pub struct RankLog {
 
 struct Inner {
     file: File,
-    last: VecDeque<String>,
+    /// Where this session's lines begin.
+    start: u64,
     /// A full disk is told once, not for each line.
     failed: bool,
 }
@@ -42,18 +45,15 @@ impl RankLog {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = File::options().create(true).append(true).open(path)?;
-        Ok(RankLog { inner: Arc::new(Mutex::new(Inner { file, last: VecDeque::new(), failed: false })) })
+        let file = File::options().create(true).append(true).read(true).open(path)?;
+        let start = file.metadata()?.len();
+        Ok(RankLog { inner: Arc::new(Mutex::new(Inner { file, start, failed: false })) })
     }
 
     /// Adds one line.
     pub fn append(&self, line: &str) {
         let line = cut(line);
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.last.len() == LAST_WORDS {
-            inner.last.pop_front();
-        }
-        inner.last.push_back(line.to_string());
+        let mut inner = self.lock();
         // one write a line: two writers' lines never mix
         match inner.file.write_all(format!("{line}\n").as_bytes()) {
             Ok(()) => inner.failed = false,
@@ -65,10 +65,34 @@ impl RankLog {
         }
     }
 
-    /// The newest lines of this session, oldest first.
-    pub fn last_words(&self) -> Vec<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
+    /// Another handle to append by, for a process that prints.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left.
+    pub fn file(&self) -> io::Result<File> {
+        self.lock().file.try_clone()
     }
+
+    /// The newest lines of this session, oldest first: of whoever wrote them.
+    pub fn last_words(&self) -> Vec<String> {
+        let inner = self.lock();
+        let text = tail(&inner.file, inner.start).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(ToString::to_string).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of a file, from `start` on at the earliest.
+fn tail(file: &File, start: u64) -> io::Result<String> {
+    let end = file.metadata()?.len();
+    let from = start.max(end.saturating_sub(LAST_WORDS_BYTES));
+    let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn cut(line: &str) -> &str {

@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
 
 use crate::job::UnixMs;
+use crate::placement::worker_name;
 use accord_spec::Recovery;
 
 /// Every time-out of a generation, derived from `recovery`.
@@ -20,6 +21,8 @@ pub struct Timeouts {
     pub stop_ms: u64,
     /// How long a worker has to end by itself before it is killed.
     pub grace_ms: u64,
+    /// How long the workers that a new coordinator adopts have to come: they notice first that the old one is gone.
+    pub rejoin_ms: u64,
 }
 
 impl Timeouts {
@@ -32,6 +35,7 @@ impl Timeouts {
             register_ms: recovery.replace_within_ms.max(detect),
             stop_ms: (detect * 12).max(60_000),
             grace_ms: detect,
+            rejoin_ms: 2 * detect + 2000,
         }
     }
 
@@ -84,6 +88,17 @@ impl Membership {
         Membership { world, launched_at, members: Vec::new(), formed: false, stopping_since: None }
     }
 
+    /// A generation that trains under an earlier coordinator.
+    pub fn adopted(world: u32, now: UnixMs) -> Membership {
+        Membership { formed: true, ..Membership::new(world, now) }
+    }
+
+    /// Takes a worker back that was a member, here or with an earlier coordinator.
+    pub fn rejoin(&mut self, member: Member) {
+        self.members.retain(|m| m.name != member.name);
+        self.members.push(member);
+    }
+
     /// Takes a worker in. `false`: one of that name is here already, or the generation is full.
     pub fn join(&mut self, member: Member) -> bool {
         if self.members.iter().any(|m| m.name == member.name) || self.members.len() >= self.world as usize {
@@ -119,6 +134,14 @@ impl Membership {
             && now.saturating_sub(since) >= timeouts.stop_ms
         {
             return Verdict::NotSaved(format!("the state was not saved within {} s", timeouts.stop_ms / 1000));
+        }
+        if self.formed && now.saturating_sub(self.launched_at) >= timeouts.rejoin_ms {
+            let missing = (0..self.world).map(worker_name).find(|name| self.members.iter().all(|m| m.name != *name));
+            if let Some(worker) = missing {
+                let how =
+                    format!("did not come to the new coordinator within {:.1} s", timeouts.rejoin_ms as f64 / 1000.0);
+                return Verdict::Lost { worker, how };
+            }
         }
         if self.formed {
             return Verdict::Wait(format!("{} of {} workers train", self.members.len(), self.world));

@@ -1,8 +1,10 @@
 //! A whole control plane on one listener: store, launcher, control loop and server. `run` and `serve` start one each;
 //! so do tests, on port 0.
 
-use crate::control_loop::{self, Handle, Options, RunDirs};
+use crate::control_loop::{self, AtTheEnd, Handle, Options, RunDirs};
+use crate::election::Term;
 use crate::launcher::Launcher;
+use crate::metrics::Metrics;
 use crate::server::{self, Health, ServerOptions};
 use crate::store::{ClusterStore, StoreError};
 use std::io;
@@ -23,17 +25,30 @@ pub struct PlaneOptions {
     pub launcher: Arc<dyn Launcher>,
     pub run_dirs: RunDirs,
     pub max_running_jobs: usize,
+    /// Where workers find it, and those that stand by for it; empty: where it listens.
+    pub coordinators: Vec<String>,
     pub server: ServerOptions,
 }
 
-/// A control plane that runs.
+/// A control plane whose server runs. It leads from [`Plane::lead`] on; until then it refuses every request.
 pub struct Plane {
     /// Where this machine's workers and clients reach it.
     pub address: SocketAddr,
     pub handle: Handle,
     health: Health,
+    parts: Parts,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+/// What each control loop is made of.
+struct Parts {
+    store: Arc<dyn ClusterStore>,
+    launcher: Arc<dyn Launcher>,
+    run_dirs: RunDirs,
+    max_running_jobs: usize,
+    coordinators: Vec<String>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,26 +59,39 @@ pub enum PlaneError {
     Store(#[from] StoreError),
 }
 
-/// Starts everything; unfinished jobs of the store start again.
+/// Starts everything, and leads alone.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub async fn start(options: PlaneOptions) -> Result<Plane, PlaneError> {
-    let PlaneOptions { listener, store, launcher, run_dirs, max_running_jobs, server } = options;
+    let plane = stand_by(options).await?;
+    plane.lead(None).await?;
+    Ok(plane)
+}
+
+/// Starts the server alone.
+///
+/// # Errors
+/// [`PlaneError::Listener`].
+pub async fn stand_by(options: PlaneOptions) -> Result<Plane, PlaneError> {
+    let PlaneOptions { listener, store, launcher, run_dirs, max_running_jobs, mut coordinators, server } = options;
     let address = reachable(listener.local_addr()?);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if coordinators.is_empty() {
+        let scheme = if server.tls.is_some() { "https" } else { "http" };
+        coordinators.push(format!("{scheme}://{address}"));
+    }
     let metrics = server.metrics.clone();
-    let options = Options { store, launcher, run_dirs, address, max_running_jobs, cores, metrics };
-    let handle = control_loop::start(options).await?;
+    let parts = Parts { store, launcher, run_dirs, max_running_jobs, coordinators, metrics };
+    let handle = Handle::default();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         // a plane that was dropped stops too
         let _ = stopped.await;
     };
     let health = Health::default();
-    health.serving().await;
+    health.not_serving().await;
     let server = tokio::spawn(server::serve(listener, handle.clone(), server, health.clone(), shutdown));
-    Ok(Plane { address, handle, health, stop, server })
+    Ok(Plane { address, handle, health, parts, stop, server })
 }
 
 /// An address of this machine for one that stands for all of them.
@@ -77,10 +105,39 @@ pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 impl Plane {
+    /// Takes up the jobs of the store: adopts the workers that train, starts other unfinished jobs again from their
+    /// checkpoints. `term`: where others stand by.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn lead(&self, term: Option<Term>) -> Result<(), StoreError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let Parts { store, launcher, run_dirs, max_running_jobs, coordinators, metrics } = &self.parts;
+        let options = Options {
+            store: Arc::clone(store),
+            launcher: Arc::clone(launcher),
+            run_dirs: run_dirs.clone(),
+            coordinators: coordinators.clone(),
+            term,
+            max_running_jobs: *max_running_jobs,
+            cores,
+            metrics: metrics.clone(),
+        };
+        control_loop::start(options, &self.handle).await?;
+        self.health.serving().await;
+        Ok(())
+    }
+
+    /// Leads no more: the workers are another coordinator's. The server goes on, and refuses.
+    pub async fn step_down(&self) {
+        self.health.not_serving().await;
+        self.handle.shut_down(AtTheEnd::LeaveWorkers).await;
+    }
+
     /// Ends the workers, then the server. Jobs keep their phase in the store.
     pub async fn shut_down(self) {
         self.health.not_serving().await;
-        self.handle.shut_down().await;
+        self.handle.shut_down(AtTheEnd::EndWorkers).await;
         let _ = self.stop.send(());
         // a client that keeps its stream open does not keep us
         if let Ok(Ok(Err(error))) = tokio::time::timeout(CLOSE_WITHIN, self.server).await {

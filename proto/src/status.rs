@@ -28,7 +28,7 @@ pub enum ErrorCode {
 }
 
 /// Metadata key that carries the code by name, since several share one gRPC code.
-const KEY: &str = "accord-code";
+pub const KEY: &str = "accord-code";
 
 const ALL: [(ErrorCode, &str, Code); 10] = [
     (ErrorCode::BadInput, "bad-input", Code::InvalidArgument),

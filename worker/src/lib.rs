@@ -31,9 +31,9 @@ use tracing_subscriber::EnvFilter;
     after_help = "A coordinator starts workers; there is no use in starting one by hand."
 )]
 pub struct WorkerArgs {
-    /// Address of the coordinator
-    #[arg(long, value_name = "URL")]
-    pub coordinator: String,
+    /// Addresses of coordinators, of which one leads
+    #[arg(long, value_name = "URL,...", value_delimiter = ',', required = true)]
+    pub coordinator: Vec<String>,
     /// Id of the job
     #[arg(long)]
     pub job: String,
@@ -43,6 +43,13 @@ pub struct WorkerArgs {
     /// This worker's name in the generation
     #[arg(long)]
     pub name: String,
+    /// How long to train on without a coordinator, in milliseconds; 0: it ends with the one that started it, which holds
+    /// the other end of its stdin
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub alone_ms: u64,
+    /// A coordinator that is silent for so long is gone, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub detect_ms: u64,
     /// The job's own secret; by environment, since arguments are visible to every user
     #[arg(long, env = "ACCORD_WORKER_TOKEN", hide_env_values = true)]
     pub token: String,
@@ -61,7 +68,9 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("ACCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // a second subscriber in one process (a test) is fine to refuse
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).try_init();
-    if let Err(error) = die_with_the_coordinator() {
+    if args.alone_ms == 0
+        && let Err(error) = die_with_the_coordinator()
+    {
         tracing::warn!(%error, "this worker will not notice the coordinator's end by its stdin");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn steps_are_throttled_and_orders_obeyed_for_good() {
         let dir = tempfile::tempdir().unwrap();
-        let (uplink, mut sent) = Uplink::to_channel(1);
+        let (uplink, mut sent) = Uplink::to_channel();
         let store = CheckpointStore::new(dir.path().into());
         let writer = SnapshotWriter::start(store, 1, 0, uplink.clone()).unwrap();
         let orders = Arc::new(Orders::default());
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(reporter.step(&step(3)), Directive::CheckpointAndStop);
         orders.stop();
         assert_eq!(reporter.step(&step(4)), Directive::Stop);
-        assert!(matches!(sent.try_recv().unwrap().message, Some(Message::Step(_))));
+        assert!(matches!(sent.try_recv().unwrap(), Message::Step(_)));
         assert!(sent.try_recv().is_err(), "four steps at once are one report");
         reporter.finish();
     }
@@ -190,17 +190,17 @@ mod tests {
     #[test]
     fn a_snapshot_is_marked_then_written_then_reported() {
         let dir = tempfile::tempdir().unwrap();
-        let (uplink, mut sent) = Uplink::to_channel(1);
+        let (uplink, mut sent) = Uplink::to_channel();
         let store = CheckpointStore::new(dir.path().into());
         let writer = SnapshotWriter::start(store, 1, 0, uplink.clone()).unwrap();
         let mut reporter = Reporter::new(uplink, Arc::default(), writer, 3);
         let progress = accord_data::checkpoint::Progress { step: 7, ..Default::default() };
         reporter.snapshot(Snapshot { rows: Vec::new(), dense: Vec::new(), progress }, 0.25);
         reporter.finish();
-        let Some(Message::SnapshotTaken(taken)) = sent.try_recv().unwrap().message else { panic!("not marked") };
+        let Message::SnapshotTaken(taken) = sent.try_recv().unwrap() else { panic!("not marked") };
         assert_eq!(taken.step, 7);
         assert!(taken.stall_seconds >= 0.25);
-        let Some(Message::ShardWritten(shard)) = sent.try_recv().unwrap().message else { panic!("no shard") };
+        let Message::ShardWritten(shard) = sent.try_recv().unwrap() else { panic!("no shard") };
         assert_eq!(shard.step, 7);
         assert!(!shard.files.is_empty());
     }

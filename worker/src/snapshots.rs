@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_panic_waits_for_the_snapshot_being_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (uplink, mut sent) = Uplink::to_channel(1);
+        let (uplink, mut sent) = Uplink::to_channel();
         let writer = SnapshotWriter::start(CheckpointStore::new(dir.path().into()), 1, 0, uplink).unwrap();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let writer = writer;
@@ -136,6 +136,6 @@ mod tests {
             panic!("out of memory");
         }));
         assert!(panicked.is_err());
-        assert!(matches!(sent.try_recv().unwrap().message, Some(Message::ShardWritten(shard)) if shard.step == 7));
+        assert!(matches!(sent.try_recv().unwrap(), Message::ShardWritten(shard) if shard.step == 7));
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     fn ending_of(job_toml: &str) -> Message {
-        let (uplink, _sent) = Uplink::to_channel(1);
+        let (uplink, _sent) = Uplink::to_channel();
         let form = Form { world: 1, threads: 1, job_toml: job_toml.into(), job_root: "/".into(), ..Form::default() };
         let meeting = MeetingPoint::open("http://127.0.0.1:1").unwrap();
         let assignment = Assignment { form, generation: 1, meeting, uplink, orders: Arc::default() };

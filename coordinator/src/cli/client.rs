@@ -10,14 +10,19 @@ use anyhow::Context;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks for a coordinator that leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// For calls that are answered once; streams have none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// The token itself, for where there is no file; never an argument, since arguments are visible to every user.
@@ -42,8 +47,8 @@ impl Interceptor for Bearer {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Coordinator")]
 pub(super) struct CoordinatorArgs {
-    /// Address of the coordinator, http:// or https://
-    #[arg(long, env = "ACCORD_COORDINATOR", value_name = "URL", default_value_t = format!("http://{}", crate::config::DEFAULT_LISTEN))]
+    /// Address of the coordinator, http:// or https://; several, with commas between, where some stand by
+    #[arg(long, env = "ACCORD_COORDINATOR", value_name = "URL,...", default_value_t = format!("http://{}", crate::config::DEFAULT_LISTEN))]
     pub(super) coordinator: String,
     /// Authority that signed the coordinator's certificate (PEM) [default: those this machine trusts]
     #[arg(long, env = "ACCORD_CA", value_name = "FILE")]
@@ -68,17 +73,24 @@ impl CoordinatorArgs {
     /// there.
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let token = self.token()?;
-        if token.is_some() && !self.insecure && !is_private(&self.coordinator) {
+        let addresses: Vec<&str> = self.coordinator.split(',').map(str::trim).collect();
+        if let Some(address) = addresses.iter().find(|address| !is_private(address))
+            && token.is_some()
+            && !self.insecure
+        {
             return Err(Usage(format!(
-                "a token sent to {} could be read on its way\n  hint: use an https:// address, or --insecure where \
-                 the network is your own",
-                self.coordinator
+                "a token sent to {address} could be read on its way\n  hint: use an https:// address, or --insecure \
+                 where the network is your own"
             ))
             .into());
         }
         let tls = ClientTls { ca: self.ca.clone(), identity: self.cert.clone().zip(self.key.clone()), name: None };
-        let endpoint = endpoint(&self.coordinator, &tls)?;
-        client(endpoint, Bearer(token)).await.with_context(|| {
+        let endpoints = addresses.into_iter().map(|address| endpoint(address, &tls)).collect::<Result<Vec<_>, _>>()?;
+        let channel = match endpoints.as_slice() {
+            [one] => one.connect().await.map_err(anyhow::Error::from),
+            several => leading(several).await,
+        };
+        channel.map(|channel| client(channel, Bearer(token))).with_context(|| {
             format!(
                 "no coordinator at {} (start one with `coordinator serve`, or name it with --coordinator)",
                 self.coordinator
@@ -121,12 +133,34 @@ fn is_private(url: &str) -> bool {
 
 /// To a coordinator on loopback that asks for nothing.
 pub(super) async fn connect(url: &str) -> anyhow::Result<Client> {
-    client(endpoint(url, &ClientTls::default())?, Bearer(None)).await
+    Ok(client(endpoint(url, &ClientTls::default())?.connect().await?, Bearer(None)))
 }
 
-async fn client(endpoint: Endpoint, token: Bearer) -> anyhow::Result<Client> {
-    let channel = endpoint.connect().await?;
-    Ok(JobsClient::with_interceptor(channel, token).max_decoding_message_size(MAX_MESSAGE_BYTES))
+fn client(channel: Channel, token: Bearer) -> Client {
+    JobsClient::with_interceptor(channel, token).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// The first of several that leads. They may be electing one just now.
+async fn leading(endpoints: &[Endpoint]) -> anyhow::Result<Channel> {
+    let until = Instant::now() + CONNECT_WITHIN;
+    loop {
+        for endpoint in endpoints {
+            if let Ok(channel) = endpoint.connect().await
+                && serves(channel.clone()).await
+            {
+                return Ok(channel);
+            }
+        }
+        if Instant::now() >= until {
+            anyhow::bail!("none of them leads");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn serves(channel: Channel) -> bool {
+    let asked = HealthClient::new(channel).check(request(HealthCheckRequest::default())).await;
+    asked.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
 }
 
 fn endpoint(url: &str, tls: &ClientTls) -> anyhow::Result<Endpoint> {

@@ -114,6 +114,7 @@ async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {
         launcher: Arc::new(LocalLauncher::new(worker)),
         run_dirs: RunDirs::Fixed(dir),
         max_running_jobs: 1,
+        coordinators: Vec::new(),
         // a loopback port of its own
         server: ServerOptions::default(),
     };

@@ -4,11 +4,12 @@ use super::watch::Interrupts;
 use super::{Usage, output};
 use crate::config::{ServeConfig, ServeOverrides, TlsSettings};
 use crate::control_loop::RunDirs;
+use crate::election::{Candidate, campaign};
 use crate::launcher::{LocalLauncher, find_worker_binary};
 use crate::metrics::{self, Metrics};
-use crate::plane::{self, PlaneOptions};
+use crate::plane::{self, Plane, PlaneOptions};
 use crate::server::{DataRoots, ServerOptions};
-use crate::store::EmbeddedStore;
+use crate::store::{ClusterStore, EmbeddedStore, EtcdStore};
 use accord_proto::tls::ClientTls;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -16,8 +17,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// To tell etcd, when it ends, that another may lead.
+const RESIGN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve jobs: queue them, run them one after another, keep what they leave
 #[derive(Args, Debug)]
@@ -28,8 +33,16 @@ use tokio::sync::oneshot;
   coordinator serve --dump-config
 
 Settings: defaults < file < environment < flags. Workers run on this machine, one job at a time unless
-max_running_jobs says more. Stopping it stops the workers; starting it again takes unfinished jobs up from their
-checkpoints.
+max_running_jobs says more. Stopping it (Ctrl-C, SIGTERM) stops the workers; starting it again takes unfinished jobs up
+from their checkpoints. When it is killed, its workers train on (recovery.coordinator_within_ms of the job), and the
+next `serve` of the same state_dir adopts them.
+
+Two coordinators with one etcd: the second stands by and leads within seconds of the first falling silent. Both need
+the same state_dir, and each other's address; stopping one leaves the workers to the other.
+
+  coordinators = [\"http://127.0.0.1:7411\", \"http://127.0.0.1:7412\"]
+  [etcd]
+  endpoints = [\"http://127.0.0.1:2379\"]
 
 Who may do what: on a loopback address without tokens, every local user who reaches it may submit and cancel jobs, read
 their logs, and have `serve` read data folders as the user it runs as. Any other address needs TLS and at least one
@@ -149,15 +162,20 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
+    let store: Arc<dyn ClusterStore> = match &config.etcd {
+        Some(etcd) => Arc::new(EtcdStore::connect(etcd).await?),
+        None => Arc::new(EmbeddedStore::open(&state_dir.join("store.redb"))?),
+    };
     let options = PlaneOptions {
         listener,
-        store: Arc::new(EmbeddedStore::open(&state_dir.join("store.redb"))?),
-        launcher: Arc::new(LocalLauncher::new(worker).with_tls(worker_tls)),
+        store: Arc::clone(&store),
+        launcher: Arc::new(LocalLauncher::new(worker).with_tls(worker_tls).outlived()),
         run_dirs: RunDirs::Under(state_dir.join("runs")),
         max_running_jobs: config.max_running_jobs,
+        coordinators: config.coordinators.clone(),
         server,
     };
-    let plane = plane::start(options).await?;
+    let plane = plane::stand_by(options).await?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     // a script that asked for port 0 reads it here
     output::line(format!("listening on {scheme}://{}", plane.address));
@@ -171,11 +189,55 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
             }
         });
     }
-    interrupts.next().await;
-    output::note("stopping; unfinished jobs go on when it is started again");
-    plane.shut_down().await;
+    if config.etcd.is_some() {
+        let candidate =
+            Candidate { id: uuid::Uuid::new_v4().to_string(), address: format!("{scheme}://{}", plane.address) };
+        let ttl = Duration::from_millis(config.leader_within_ms);
+        take_turns(&plane, store, &candidate, ttl, &mut interrupts).await?;
+    } else {
+        plane.lead(None).await?;
+        interrupts.next().await;
+        output::note("stopping; unfinished jobs go on when it is started again");
+        plane.shut_down().await;
+    }
     drop(stop);
     Ok(())
+}
+
+/// Leads when it is elected, stands by when another is, until the user ends it; workers are left to the others.
+async fn take_turns(
+    plane: &Plane,
+    store: Arc<dyn ClusterStore>,
+    candidate: &Candidate,
+    ttl: Duration,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<()> {
+    loop {
+        output::note("standing by");
+        let leadership = tokio::select! {
+            () = interrupts.next() => return Ok(()),
+            won = campaign(Arc::clone(&store), candidate, ttl) => won?,
+        };
+        match plane.lead(Some(leadership.term())).await {
+            Ok(()) => output::note("leading"),
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "elected, but the jobs cannot be loaded");
+                plane.step_down().await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = interrupts.next() => {
+                output::note("stopping; another coordinator adopts the workers, or this one when it is started again");
+                plane.step_down().await;
+                // so that nobody waits for the lease to end; if etcd is away, it ends by itself
+                let _ = tokio::time::timeout(RESIGN_WITHIN, leadership.resign()).await;
+                return Ok(());
+            }
+            () = leadership.lost() => plane.step_down().await,
+        }
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

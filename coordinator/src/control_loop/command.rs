@@ -90,7 +90,22 @@ pub(super) enum Command {
         job: JobId,
         event: Event,
     },
+    /// The workers of the generation that were to be adopted are not there.
+    NotAdopted {
+        job: JobId,
+        generation: u64,
+        why: String,
+    },
     ShutDown {
+        workers: AtTheEnd,
         reply: Reply<()>,
     },
+}
+
+/// What becomes of the workers when their control loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtTheEnd {
+    EndWorkers,
+    /// Another coordinator adopts them.
+    LeaveWorkers,
 }

@@ -29,7 +29,8 @@ impl ControlLoop {
     pub(super) async fn perform(&mut self, id: &JobId, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Launch { generation } => self.launch(id, generation).await,
+                Effect::Launch { generation } => self.take_up(id, generation, false).await,
+                Effect::Adopt { generation } => self.take_up(id, generation, true).await,
                 Effect::CheckpointAndStop { generation } => self.checkpoint_and_stop(id, generation),
                 Effect::Abort { generation, why } => self.abort(id, generation, why),
                 Effect::Release { generation } => self.release(id, generation, None),
@@ -37,8 +38,8 @@ impl ControlLoop {
         }
     }
 
-    /// First half of a launch: the run directory, off this thread.
-    async fn launch(&mut self, id: &JobId, generation: u64) {
+    /// First half of a launch or an adoption: the run directory, off this thread.
+    async fn take_up(&mut self, id: &JobId, generation: u64, is_adopted: bool) {
         let Some(entry) = self.jobs.get_mut(id) else { return };
         let spec = match accord_spec::parse(&entry.job.job_toml, &[]) {
             Ok(spec) => spec,
@@ -50,9 +51,12 @@ impl ControlLoop {
             job_toml: entry.job.job_toml.clone(),
             job_root: entry.job.job_root.clone(),
             generation,
+            is_adopted,
+            // whoever holds it leads no more
+            take_lock: self.options.term.is_some(),
         };
         let timeouts = Timeouts::of(&spec.recovery);
-        entry.live = Some(Live { generation, spec, timeouts, step: 0, station: None });
+        entry.live = Some(Live { generation, spec, timeouts, step: 0, is_adopted, station: None });
         let (commands, job) = (self.commands.clone(), id.clone());
         let earlier = self.scribes.extract_if(.., |(of, _)| of == id).map(|(_, thread)| thread).collect();
         tokio::task::spawn_blocking(move || {
@@ -81,7 +85,7 @@ impl ControlLoop {
     async fn man(&mut self, id: &JobId, generation: u64, opened: Opened) -> Result<(), String> {
         let now = self.clock.now();
         let commands = self.commands.clone();
-        let address = self.options.address;
+        let coordinators = self.options.coordinators.clone();
         let Some(entry) = self.jobs.get_mut(id) else { return Ok(()) };
         let Some(live) = entry.live.as_mut() else { return Ok(()) };
         let job = &entry.job;
@@ -99,10 +103,12 @@ impl ControlLoop {
             }
         }
         let resume = opened.resume.clone();
-        if let Some(resume) = &resume {
+        let is_adopted = live.is_adopted;
+        if let Some(resume) = resume.as_ref().filter(|_| !is_adopted) {
             notices.push(format!("going on from the checkpoint of step {}", resume.step));
         }
-        live.step = resume.as_ref().map_or(0, |resume| resume.step);
+        let settled = resume.as_ref().map_or(0, |resume| resume.step);
+        live.step = settled;
         let run = Run {
             job: job.name.clone(),
             model: live.spec.model.kind.name().into(),
@@ -110,21 +116,30 @@ impl ControlLoop {
             world: job.world,
             config_digest: config::digest(&live.spec),
             keep: live.spec.checkpoint.keep,
+            term: self.options.term.clone(),
         };
-        let started = scribe::Entry::Event(metrics::Event::Started { generation, world: job.world });
+        let event = match is_adopted {
+            false => metrics::Event::Started { generation, world: job.world },
+            true => metrics::Event::Adopted { generation, step: settled },
+        };
         let (scribe, thread) = Scribe::start(run, opened, record_sink(commands.clone(), id.clone(), generation))
             .map_err(|e| format!("cannot start the scribe: {e}"))?;
-        scribe.tell(started);
+        scribe.tell(scribe::Entry::Event(event));
         let workers = logs
             .iter()
             .map(|(rank, log)| LaunchWorker { name: placement::worker_name(*rank), log: log.clone() })
             .collect();
+        let mut membership =
+            if is_adopted { Membership::adopted(job.world, now) } else { Membership::new(job.world, now) };
+        membership.stopping_since = job.stopping.map(|_| now);
         live.station = Some(Station {
-            membership: Membership::new(job.world, now),
+            membership,
             scribe,
             resume,
             logs,
             directives: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            settled,
             stores: BTreeMap::new(),
             positions: BTreeMap::new(),
             let_down: None,
@@ -134,7 +149,9 @@ impl ControlLoop {
         let request = LaunchRequest {
             job: id.clone(),
             generation,
-            coordinator: address,
+            coordinators,
+            detect_within_ms: live.timeouts.silent_ms,
+            alone_ms: live.spec.recovery.coordinator_within_ms,
             token: job.token.clone(),
             workers,
             exited: exit_sink(commands.clone(), id.clone(), generation),
@@ -147,13 +164,28 @@ impl ControlLoop {
         let (launcher, job) = (Arc::clone(&self.options.launcher), id.clone());
         // it may have to wait until the workers before these are gone
         tokio::spawn(async move {
-            if let Err(error) = launcher.launch(request).await
-                && let Some(commands) = commands.upgrade()
-            {
-                let _ = commands.send(Command::NotLaunched { job, generation, error }).await;
+            let failed = if is_adopted {
+                let found = launcher.adopt(request).await;
+                let why = found.map_or_else(|e| Some(e.to_string()), |n| (n == 0).then(|| "they are gone".into()));
+                why.map(|why| Command::NotAdopted { job, generation, why })
+            } else {
+                let launched = launcher.launch(request).await;
+                launched.err().map(|error| Command::NotLaunched { job, generation, error })
+            };
+            if let (Some(failed), Some(commands)) = (failed, commands.upgrade()) {
+                let _ = commands.send(failed).await;
             }
         });
         Ok(())
+    }
+
+    /// Its workers ended while there was no coordinator: it goes on from its newest checkpoint.
+    pub(super) async fn not_adopted(&mut self, id: &JobId, generation: u64, why: &str) {
+        tracing::warn!(job = %id, generation, why, "no workers to adopt");
+        if let Some(entry) = self.jobs.get_mut(id) {
+            entry.live.take_if(|live| live.generation == generation);
+        }
+        self.happen(id, Event::WorkersGone { generation }).await;
     }
 
     pub(super) async fn not_launched(&mut self, id: &JobId, generation: u64, error: LaunchError) {

@@ -1,11 +1,12 @@
 //! The way into the control loop: one cloneable handle, one method a request. Every call has an answer or a deadline.
 
-use super::command::{Command, Reply};
+use super::command::{AtTheEnd, Command, Reply};
 use crate::job::JobId;
 use accord_proto::job::{JobStatus, WatchEvent};
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{Directive, Register, WorkerMessage};
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -27,15 +28,47 @@ pub struct Session {
     pub job: JobId,
     pub generation: u64,
     pub rank: u32,
+    /// Of all sessions of this coordinator: a worker that comes back has another.
+    pub number: u64,
 }
 
-/// What to say to the control loop.
-#[derive(Clone)]
+/// What to say to the control loop; without one, every request is refused.
+#[derive(Clone, Default)]
 pub struct Handle {
-    pub(super) commands: mpsc::Sender<Command>,
+    seat: Arc<RwLock<Seat>>,
+}
+
+#[derive(Clone, Default)]
+enum Seat {
+    #[default]
+    StandsBy,
+    Leads(mpsc::Sender<Command>),
+    Over,
 }
 
 impl Handle {
+    pub(super) fn lead(&self, commands: mpsc::Sender<Command>) {
+        self.sit(Seat::Leads(commands));
+    }
+
+    fn sit(&self, seat: Seat) {
+        *self.seat.write().unwrap_or_else(PoisonError::into_inner) = seat;
+    }
+
+    fn commands(&self) -> Result<mpsc::Sender<Command>, ApiError> {
+        match self.seat.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            Seat::Leads(commands) => Ok(commands),
+            Seat::StandsBy => Err(stands_by()),
+            Seat::Over => Err(going_down()),
+        }
+    }
+
+    /// Why a worker's directives end, unless its work is done.
+    pub(crate) fn interruption(&self) -> Option<ApiError> {
+        let stands_by = matches!(*self.seat.read().unwrap_or_else(PoisonError::into_inner), Seat::StandsBy);
+        stands_by.then(self::stands_by)
+    }
+
     /// The job, and whether this submission id was known already.
     ///
     /// # Errors
@@ -115,27 +148,48 @@ impl Handle {
     /// A worker's stream ended.
     pub async fn session_closed(&self, session: Session) {
         // a loop that is gone has nobody to tell
-        let _ = self.commands.send(Command::SessionClosed { session }).await;
+        if let Ok(commands) = self.commands() {
+            let _ = commands.send(Command::SessionClosed { session }).await;
+        }
     }
 
-    /// Ends the loop, its workers and its scribes. Jobs keep their phase in the store.
-    pub async fn shut_down(&self) {
-        let _ = self.ask(|reply| Command::ShutDown { reply }).await;
+    /// Ends the loop and its scribes. Jobs keep their phase in the store. Requests are refused from now on.
+    pub async fn shut_down(&self, workers: AtTheEnd) {
+        let commands = self.commands();
+        self.sit(match workers {
+            AtTheEnd::EndWorkers => Seat::Over,
+            AtTheEnd::LeaveWorkers => Seat::StandsBy,
+        });
+        if let Ok(commands) = commands {
+            let _ = ask(&commands, |reply| Command::ShutDown { workers, reply }).await;
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
-        let gone = || ApiError::new(ErrorCode::Unavailable, "the coordinator is going down");
-        let (reply, answer) = oneshot::channel();
-        let exchange = async {
-            self.commands.send(command(reply)).await.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())
-        };
-        match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
-            Ok(result) => result,
-            Err(_) => {
-                let text = format!("no answer from the coordinator within {} s", ANSWER_WITHIN.as_secs());
-                Err(ApiError::new(ErrorCode::Deadline, text))
-            }
+        ask(&self.commands()?, command).await
+    }
+}
+
+async fn ask<T>(commands: &mpsc::Sender<Command>, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    let exchange = async {
+        commands.send(command(reply)).await.map_err(|_| going_down())?;
+        answer.await.map_err(|_| going_down())
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
+        Ok(result) => result,
+        Err(_) => {
+            let text = format!("no answer from the coordinator within {} s", ANSWER_WITHIN.as_secs());
+            Err(ApiError::new(ErrorCode::Deadline, text))
         }
     }
+}
+
+fn going_down() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the coordinator is going down")
+}
+
+fn stands_by() -> ApiError {
+    let text = "this coordinator stands by: another one leads, or the next is being elected";
+    ApiError::new(ErrorCode::Unavailable, text)
 }

@@ -38,6 +38,8 @@ pub(super) struct Live {
     pub(super) timeouts: Timeouts,
     /// The newest step that a worker reported.
     pub(super) step: u64,
+    /// Its workers train under an earlier coordinator: they are adopted, not launched.
+    pub(super) is_adopted: bool,
     /// None until the run directory is ours.
     pub(super) station: Option<Station>,
 }
@@ -49,7 +51,12 @@ pub(super) struct Station {
     pub(super) resume: Option<Resume>,
     /// By rank.
     pub(super) logs: BTreeMap<u32, RankLog>,
-    pub(super) directives: BTreeMap<u32, mpsc::Sender<Directive>>,
+    /// By rank: its session's number, and the way to it.
+    pub(super) directives: BTreeMap<u32, (u64, mpsc::Sender<Directive>)>,
+    /// By rank, the number of the newest message that must not be lost.
+    pub(super) heard: BTreeMap<u32, u64>,
+    /// The newest step whose checkpoint is known to be committed; 0: none.
+    pub(super) settled: u64,
     /// Where each rank's store listens; the workers meet at that of rank 0.
     pub(super) stores: BTreeMap<u32, String>,
     /// By rank, where it stood when it last said so.
@@ -66,7 +73,7 @@ pub(super) struct Station {
 impl Station {
     /// To every worker that is there. One whose queue is full is not reading: its silence will tell.
     pub(super) fn direct_all(&self, generation: u64, what: &directive::Directive) {
-        for directives in self.directives.values() {
+        for (_, directives) in self.directives.values() {
             let directive = Directive { generation, directive: Some(what.clone()) };
             if directives.try_send(directive).is_err() {
                 tracing::debug!(generation, "a worker takes no directive");

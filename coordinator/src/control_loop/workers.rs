@@ -3,53 +3,23 @@
 use super::ControlLoop;
 use super::handle::Session;
 use super::live::Entry;
+use super::sessions::stale;
 use crate::job::{Event, FailureKind, Job, JobId, Phase};
-use crate::launcher::Exit;
-use crate::membership::{Member, Verdict};
+use crate::membership::Verdict;
 use crate::placement;
 use crate::run_dir::metrics;
 use crate::run_dir::scribe::{self, Record};
 use accord_proto::job::watch_event::Event as Seen;
 use accord_proto::status::{ApiError, ErrorCode};
-use accord_proto::worker::{self as wire, Directive, Register, WorkerMessage, directive, worker_message::Message};
+use accord_proto::worker::{self as wire, Directive, WorkerMessage, directive, worker_message::Message};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// A worker's words are quoted up to here: a list of jobs must fit a message, a job's record its store.
 const MAX_REASON_BYTES: usize = 4 * 1024;
 
 impl ControlLoop {
-    pub(super) fn register(
-        &mut self,
-        generation: u64,
-        register: Register,
-        directives: mpsc::Sender<Directive>,
-    ) -> Result<Session, ApiError> {
-        let now = self.clock.now();
-        let id = JobId(register.job_id);
-        let job = &self.entry(&id)?.job;
-        if !same_secret(&job.token, &register.token) {
-            tracing::warn!(job = %id, worker = register.worker, "a worker came with a wrong token");
-            return Err(ApiError::new(ErrorCode::WrongToken, format!("the token is not that of job {id}")));
-        }
-        let world = job.world;
-        let Some(station) = self.station(&id, generation) else { return Err(stale(&id, generation)) };
-        let rank = placement::rank_of(&register.worker).filter(|rank| *rank < world);
-        let Some(rank) = rank else {
-            return Err(ApiError::new(ErrorCode::BadInput, format!("{} is no worker of job {id}", register.worker)));
-        };
-        let Register { worker: name, host, pid, store, .. } = register;
-        let taken = format!("{name} is registered already");
-        if !station.membership.join(Member { name, host, pid, last_heard: now, broken_since: None }) {
-            return Err(ApiError::new(ErrorCode::BadInput, taken));
-        }
-        station.directives.insert(rank, directives);
-        station.stores.insert(rank, store);
-        Ok(Session { job: id, generation, rank })
-    }
-
     pub(super) async fn worker_says(&mut self, session: &Session, message: WorkerMessage) -> Result<(), ApiError> {
-        let Session { job: id, generation, rank } = session;
+        let Session { job: id, generation, rank, .. } = session;
         let now = self.clock.now();
         if message.generation != *generation {
             return Err(stale(id, message.generation));
@@ -58,6 +28,10 @@ impl ControlLoop {
         let name = placement::worker_name(*rank);
         if let Some(member) = station.membership.members.iter_mut().find(|m| m.name == name) {
             member.last_heard = now;
+        }
+        // said again, after its stream broke
+        if message.number > 0 && station.has_heard(*rank, message.number) {
+            return Ok(());
         }
         let Some(message) = message.message else { return Ok(()) };
         if matches!(message, Message::Finished(_) | Message::Stopped(_)) {
@@ -148,7 +122,7 @@ impl ControlLoop {
     }
 
     async fn ready(&mut self, session: &Session, ready: wire::Ready) -> Result<(), ApiError> {
-        let Session { job: id, generation, rank } = session;
+        let Session { job: id, generation, rank, .. } = session;
         if *rank == 0 {
             let dataset = scribe::Entry::Dataset { json: ready.dataset_json, digest: ready.data_digest };
             self.write(session, dataset).await;
@@ -189,6 +163,9 @@ impl ControlLoop {
             Record::Committed { step, notice } => {
                 tracing::info!(job = %id, generation, step, "checkpoint committed");
                 self.options.metrics.checkpoint_committed();
+                if let Some(station) = self.station(id, generation) {
+                    station.settle(generation, step);
+                }
                 if let Some(notice) = notice {
                     self.tell(id, Seen::Notice(notice));
                 }
@@ -209,31 +186,6 @@ impl ControlLoop {
             }
             Record::Broken { reason } => self.fail(id, generation, FailureKind::Internal, reason).await,
         }
-    }
-
-    /// The process's end, which comes soon after, explains more than the stream's: it has until `exit_report_ms`.
-    pub(super) fn session_closed(&mut self, session: &Session) {
-        let now = self.clock.now();
-        let Some(station) = self.station(&session.job, session.generation) else { return };
-        station.directives.remove(&session.rank);
-        if station.done.contains(&session.rank) {
-            return;
-        }
-        let name = placement::worker_name(session.rank);
-        if let Some(member) = station.membership.members.iter_mut().find(|m| m.name == name) {
-            member.broken_since = Some(now);
-        }
-    }
-
-    pub(super) async fn exited(&mut self, id: &JobId, generation: u64, exit: Exit) {
-        let Some(station) = self.station(id, generation) else { return };
-        let Some(rank) = placement::rank_of(&exit.worker) else { return };
-        if station.done.contains(&rank) {
-            return;
-        }
-        let text = station.culprit(rank, Some(exit.pid), &exit.how);
-        self.noticed(id, generation, rank);
-        self.fail(id, generation, FailureKind::WorkerLost, text).await;
     }
 
     pub(super) async fn review_all(&mut self) {
@@ -286,16 +238,6 @@ impl ControlLoop {
         }
     }
 
-    /// A worker is lost. It failed after its last sign of life: the time since then is what noticing took at most.
-    fn noticed(&mut self, id: &JobId, generation: u64, rank: u32) {
-        let now = self.clock.now();
-        let name = placement::worker_name(rank);
-        let Some(station) = self.station(id, generation) else { return };
-        let Some(member) = station.membership.members.iter().find(|m| m.name == name) else { return };
-        let after = Duration::from_millis(now.saturating_sub(member.last_heard));
-        self.options.metrics.detected(after);
-    }
-
     fn form(&mut self, id: &JobId, generation: u64) {
         let cores = self.options.cores;
         let Some(entry) = self.jobs.get_mut(id) else { return };
@@ -303,7 +245,7 @@ impl ControlLoop {
         let (spec, timeouts) = (&live.spec, live.timeouts);
         let Some(station) = live.station.as_mut() else { return };
         station.membership.formed = true;
-        for (rank, directives) in &station.directives {
+        for (rank, (_, directives)) in &station.directives {
             let resume = station.resume.as_ref();
             let form = wire::Form {
                 rank: *rank,
@@ -352,15 +294,6 @@ fn bounded_beat(beat: wire::Heartbeat) -> wire::Heartbeat {
     const LONGEST: usize = 100;
     let end = beat.exchange.floor_char_boundary(LONGEST);
     wire::Heartbeat { step: beat.step, exchange: beat.exchange[..end].into() }
-}
-
-fn stale(id: &JobId, generation: u64) -> ApiError {
-    ApiError::new(ErrorCode::StaleGeneration, format!("generation {generation} of job {id} is not the live one"))
-}
-
-/// Compares without telling by its time how much was right.
-fn same_secret(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (x, y)| differs | (x ^ y)) == 0
 }
 
 /// Keeps the beginning, which says what, and the end, which says why.

@@ -143,6 +143,11 @@ impl Leadership {
         Leadership { store: Arc::clone(store), lease, fence, held_until, _keeper: keeper }
     }
 
+    /// For whoever writes what only the leader may write.
+    pub fn term(&self) -> Term {
+        Term { fence: self.fence.clone(), held_until: self.held_until.clone() }
+    }
+
     /// For every write that only the leader may make.
     pub fn fence(&self) -> Fence {
         self.fence.clone()
@@ -150,7 +155,7 @@ impl Leadership {
 
     /// By our own clock, whether the keeper has run or not.
     pub fn is_held(&self) -> bool {
-        Instant::now() < *self.held_until.borrow()
+        self.term().is_held()
     }
 
     /// Ends when the term does: before the lease can have ended, as far as clocks tell. It stays over.
@@ -177,6 +182,21 @@ impl Leadership {
     pub async fn resign(self) -> Result<(), StoreError> {
         let Leadership { store, lease, .. } = self;
         store.revoke(lease).await
+    }
+}
+
+/// What a leader's parts know of its term.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// For the cluster store.
+    pub fence: Fence,
+    held_until: watch::Receiver<Instant>,
+}
+
+impl Term {
+    /// By our own clock, whether the keeper has run or not: for what no fence protects, such as files.
+    pub fn is_held(&self) -> bool {
+        Instant::now() < *self.held_until.borrow()
     }
 }
 

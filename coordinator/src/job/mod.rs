@@ -219,8 +219,12 @@ pub enum Event {
     },
     /// It is time to try for all workers again.
     GrowDue,
-    /// A new coordinator process took the job over; the old one's workers are gone.
+    /// A new coordinator process took the job over.
     CoordinatorRestarted,
+    /// There are no workers of the generation that could be adopted.
+    WorkersGone {
+        generation: u64,
+    },
 }
 
 /// What must be done after a transition is persisted. Each is idempotent by (job, generation).
@@ -228,6 +232,8 @@ pub enum Event {
 pub enum Effect {
     /// Open the run directory and start the workers.
     Launch { generation: u64 },
+    /// Take over the workers that train under an earlier coordinator.
+    Adopt { generation: u64 },
     /// Ask the workers to save and end.
     CheckpointAndStop { generation: u64 },
     /// Tell the workers to end at once, then see to it.

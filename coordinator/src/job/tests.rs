@@ -192,9 +192,11 @@ fn a_suspension_that_is_taken_back_goes_on_once_its_state_is_saved() {
 }
 
 #[test]
-fn a_restarted_coordinator_queues_the_job_and_starts_a_new_generation() {
+fn a_restarted_coordinator_adopts_the_workers_and_starts_new_ones_when_they_are_gone() {
     let mut job = running();
-    job.apply(9, Event::CoordinatorRestarted).unwrap();
+    assert_eq!(job.apply(9, Event::CoordinatorRestarted).unwrap(), vec![Effect::Adopt { generation: 1 }]);
+    assert_eq!(job.phase, Phase::Running { generation: 1 });
+    job.apply(9, Event::WorkersGone { generation: 1 }).unwrap();
     assert_eq!(job.phase, Phase::Queued);
     assert_eq!(job.apply(10, Event::Placed).unwrap(), vec![Effect::Launch { generation: 2 }]);
     let stale = job.apply(11, Event::Ready { generation: 1 });
@@ -226,6 +228,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::SuspendAsked),
         Just(Event::CancelAsked),
         Just(Event::CoordinatorRestarted),
+        (0..4u64).prop_map(|generation| Event::WorkersGone { generation }),
     ]
 }
 
@@ -247,7 +250,8 @@ proptest! {
                             launched.push(generation);
                         }
                         // every other effect is about the generation that was live
-                        Effect::CheckpointAndStop { generation }
+                        Effect::Adopt { generation }
+                        | Effect::CheckpointAndStop { generation }
                         | Effect::Abort { generation, .. }
                         | Effect::Release { generation } => {
                             prop_assert_eq!(Some(generation), before.phase.live_generation());

@@ -49,6 +49,7 @@ impl Job {
             | Event::Stopped { .. }
             | Event::GenerationFailed { .. }
             | Event::Incomplete { .. }
+            | Event::WorkersGone { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }
@@ -86,7 +87,7 @@ impl Job {
                 Ok(vec![])
             }
             Event::ResumeAsked => Ok(vec![]),
-            Event::Finished { generation } | Event::Stopped { generation } => {
+            Event::Finished { generation } | Event::Stopped { generation } | Event::WorkersGone { generation } => {
                 same(generation, live)?;
                 Err(self.wrong_phase())
             }
@@ -124,7 +125,10 @@ impl Job {
                 Ok(self.stop(now, live, Stopping::Regroup))
             }
             Event::CancelAsked => Ok(self.end(now, live, Phase::Cancelled, "the job was cancelled")),
-            Event::CoordinatorRestarted => {
+            // they train on meanwhile
+            Event::CoordinatorRestarted => Ok(vec![Effect::Adopt { generation: live }]),
+            Event::WorkersGone { generation } => {
+                same(generation, live)?;
                 let suspending = self.stopping == Some(Stopping::Suspend);
                 self.enter(now, if suspending { Phase::Suspended } else { Phase::Queued });
                 Ok(vec![])
@@ -163,6 +167,7 @@ impl Job {
             | Event::Stopped { .. }
             | Event::GenerationFailed { .. }
             | Event::Incomplete { .. }
+            | Event::WorkersGone { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }
@@ -189,6 +194,7 @@ impl Job {
             | Event::SuspendAsked
             | Event::ResumeAsked
             | Event::ScaleAsked { .. }
+            | Event::WorkersGone { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }

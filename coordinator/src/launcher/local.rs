@@ -1,4 +1,7 @@
-//! Workers as child processes of the coordinator. They die with it: a worker whose stdin closes ends itself.
+//! Workers as child processes of the coordinator. Those of `coordinator run` die with it: a worker whose stdin closes
+//! ends itself. Those of `coordinator serve` outlive it, and the next one adopts them.
+
+mod strays;
 
 use super::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker, Launcher};
 use crate::job::JobId;
@@ -6,11 +9,13 @@ use crate::log_store::RankLog;
 use accord_proto::tls::ClientTls;
 use futures::future::BoxFuture;
 use std::collections::HashMap;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use strays::Stray;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -42,6 +47,8 @@ pub struct LocalLauncher {
     binary: PathBuf,
     /// How workers check a coordinator that has TLS.
     tls: Option<ClientTls>,
+    /// Its workers go on when this process is gone.
+    outlived: bool,
     children: Arc<Mutex<Children>>,
 }
 
@@ -59,12 +66,17 @@ pub fn find_worker_binary(named: Option<&Path>) -> Result<PathBuf, LaunchError> 
 
 impl LocalLauncher {
     pub fn new(binary: PathBuf) -> LocalLauncher {
-        LocalLauncher { binary, tls: None, children: Arc::default() }
+        LocalLauncher { binary, tls: None, outlived: false, children: Arc::default() }
     }
 
     /// Its workers speak TLS to the coordinator, and check it by this.
     pub fn with_tls(self, tls: Option<ClientTls>) -> LocalLauncher {
         LocalLauncher { tls, ..self }
+    }
+
+    /// Its workers train on when this process is killed, until another coordinator adopts them.
+    pub fn outlived(self) -> LocalLauncher {
+        LocalLauncher { outlived: true, ..self }
     }
 
     fn children(&self) -> MutexGuard<'_, Children> {
@@ -73,7 +85,8 @@ impl LocalLauncher {
     }
 
     /// Waits until the job's earlier workers, which were released, are gone: the next ones want their memory and devices.
-    async fn make_way(&self, job: &JobId) {
+    async fn make_way(&self, job: &JobId, generation: u64) {
+        self.end_strays(job, generation).await;
         let earlier: Vec<Group> =
             self.children().iter().filter(|((of, _), _)| of == job).map(|(_, group)| Arc::clone(group)).collect();
         let gone = futures::future::join_all(earlier.iter().map(|group| group.closed()));
@@ -82,22 +95,40 @@ impl LocalLauncher {
         }
     }
 
+    /// Those of an earlier coordinator, which nobody adopted.
+    async fn end_strays(&self, job: &JobId, generation: u64) {
+        let own: Vec<u64> = self.children().keys().filter(|(of, _)| of == job).map(|(_, own)| *own).collect();
+        let strays = strays::find(job).unwrap_or_else(|error| {
+            tracing::warn!(%error, "workers of an earlier coordinator cannot be looked for");
+            Vec::new()
+        });
+        for stray in strays.iter().filter(|s| s.generation != generation && !own.contains(&s.generation)) {
+            tracing::info!(%job, worker = stray.worker, pid = stray.pid, "a worker of an earlier coordinator is ended");
+            stray.kill();
+            let _ = tokio::time::timeout(GONE_WITHIN, stray.ended()).await;
+        }
+    }
+
     fn spawn(&self, request: &LaunchRequest, worker: &LaunchWorker) -> Result<Child, LaunchError> {
         let mut command = Command::new(&self.binary);
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
         command
-            .args(["--coordinator", &format!("{scheme}://{}", request.coordinator)])
+            .args(["--coordinator", &request.coordinators.join(",")])
             .args(["--job", &request.job.0])
             .args(["--generation", &request.generation.to_string()])
             .args(["--name", &worker.name])
             // not an argument: arguments are visible to every user of the machine
             .env("ACCORD_WORKER_TOKEN", &request.token)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             // a group of its own: the terminal's Ctrl-C is the coordinator's to act on
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
+        if self.outlived {
+            // a pipe would break with this process, and a worker that prints into it
+            let (detect, alone) = (request.detect_within_ms.to_string(), request.alone_ms.to_string());
+            command.args(["--detect-ms", &detect, "--alone-ms", &alone]);
+            let log = || worker.log.file().map(Stdio::from).map_err(|e| self.cannot_start(e));
+            command.stdin(Stdio::null()).stdout(log()?).stderr(log()?);
+        } else {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        }
         if let Some(ClientTls { ca, name, .. }) = &self.tls {
             command.envs(ca.as_ref().map(|ca| ("ACCORD_WORKER_CA", ca)));
             command.envs(name.as_ref().map(|name| ("ACCORD_WORKER_TLS_NAME", name)));
@@ -107,8 +138,11 @@ impl LocalLauncher {
                 command.env(name, value);
             }
         }
-        let binary = self.binary.display().to_string();
-        command.spawn().map_err(|source| LaunchError::Spawn { binary, source })
+        command.spawn().map_err(|e| self.cannot_start(e))
+    }
+
+    fn cannot_start(&self, source: io::Error) -> LaunchError {
+        LaunchError::Spawn { binary: self.binary.display().to_string(), source }
     }
 }
 
@@ -119,17 +153,34 @@ impl Launcher for LocalLauncher {
             if self.children().contains_key(&key) {
                 return Ok(());
             }
-            self.make_way(&request.job).await;
+            self.make_way(&request.job, request.generation).await;
             let (end, told) = watch::channel(None);
             for worker in &request.workers {
                 // an early return drops `end`: the children spawned so far are killed
                 let child = self.spawn(&request, worker)?;
                 let exited = Arc::clone(&request.exited);
                 let (name, log) = (worker.name.clone(), worker.log.clone());
-                tokio::spawn(look_after(child, name, log, told.clone(), exited));
+                tokio::spawn(look_after(child, name, log, told.clone(), exited, self.outlived));
             }
             self.children().insert(key, Arc::new(end));
             Ok(())
+        })
+    }
+
+    fn adopt(&self, request: LaunchRequest) -> BoxFuture<'_, Result<usize, LaunchError>> {
+        Box::pin(async move {
+            let found = strays::find(&request.job).map_err(LaunchError::Processes)?;
+            let (end, told) = watch::channel(None);
+            let mut adopted = 0;
+            for stray in found.into_iter().filter(|stray| stray.generation == request.generation) {
+                tracing::info!(job = %request.job, worker = stray.worker, pid = stray.pid, "a worker is adopted");
+                tokio::spawn(look_after_stray(stray, told.clone(), Arc::clone(&request.exited)));
+                adopted += 1;
+            }
+            if adopted > 0 {
+                self.children().insert((request.job, request.generation), Arc::new(end));
+            }
+            Ok(adopted)
         })
     }
 
@@ -154,6 +205,30 @@ impl Launcher for LocalLauncher {
             futures::future::join_all(all.iter().map(|group| group.closed())).await;
         })
     }
+
+    fn let_go(&self) {
+        self.children().clear();
+    }
+}
+
+/// Waits for the end of a process that is nobody's child here, and ends it when told to.
+async fn look_after_stray(stray: Stray, mut told: watch::Receiver<Option<Duration>>, exited: ExitSink) {
+    let grace = tokio::select! {
+        () = stray.ended() => None,
+        grace = told.wait_for(Option::is_some) => match grace {
+            Ok(grace) => Some(grace.unwrap_or_default()),
+            // let go
+            Err(_) => return,
+        },
+    };
+    if let Some(grace) = grace
+        && tokio::time::timeout(grace, stray.ended()).await.is_err()
+    {
+        stray.kill();
+        stray.ended().await;
+    }
+    let how = "ended (how, only the coordinator that started it could have told)".into();
+    exited(Exit { worker: stray.worker, pid: stray.pid, how }).await;
 }
 
 /// Owns one child, until it is gone and told of: keeps what it prints, waits for its end, ends it when told to or when nobody is left to tell.
@@ -163,6 +238,7 @@ async fn look_after(
     log: RankLog,
     mut told: watch::Receiver<Option<Duration>>,
     exited: ExitSink,
+    outlived: bool,
 ) {
     let pid = child.id().unwrap_or(0);
     let pipes = [
@@ -173,7 +249,12 @@ async fn look_after(
     let stdin = child.stdin.take();
     let grace = tokio::select! {
         _ = child.wait() => None,
-        grace = told.wait_for(Option::is_some) => Some(grace.ok().and_then(|g| *g).unwrap_or_default()),
+        grace = told.wait_for(Option::is_some) => match grace {
+            Ok(grace) => Some(grace.unwrap_or_default()),
+            // let go
+            Err(_) if outlived => return,
+            Err(_) => Some(Duration::ZERO),
+        },
     };
     if let Some(grace) = grace
         && tokio::time::timeout(grace, child.wait()).await.is_err()

@@ -84,6 +84,11 @@ pub enum Event {
         generation: u64,
         world: u32,
     },
+    /// A new coordinator took over the workers that train. `step`: of the newest checkpoint.
+    Adopted {
+        generation: u64,
+        step: u64,
+    },
     /// A generation cannot go on; the next one takes over. `step`: the newest that it reported.
     Lost {
         generation: u64,

@@ -17,6 +17,10 @@ pub struct OpenRequest {
     pub job_toml: String,
     pub job_root: PathBuf,
     pub generation: u64,
+    /// Its workers train already, and say again what came after the newest checkpoint.
+    pub is_adopted: bool,
+    /// Go on though another process holds the directory's lock: a coordinator that leads no more, which may be frozen.
+    pub take_lock: bool,
 }
 
 /// A run directory that is ours as long as this lives.
@@ -31,7 +35,7 @@ pub struct Opened {
     /// Checkpoints that were passed over, and why.
     pub warnings: Vec<String>,
     /// Held until the last line is written.
-    pub lock: File,
+    pub lock: Option<File>,
 }
 
 /// A checkpoint to go on from.
@@ -44,7 +48,7 @@ pub struct Resume {
 /// # Errors
 /// When the directory is another run's, in use, or not writable.
 pub fn open(request: OpenRequest) -> Result<Opened, RunDirError> {
-    let OpenRequest { dir, spec, job_toml, job_root, generation } = request;
+    let OpenRequest { dir, spec, job_toml, job_root, generation, is_adopted, take_lock } = request;
     if let State::Started(old) | State::Finished(old, _) = inspect(&dir)? {
         let differences = config::differences(&old, &spec);
         if !differences.is_empty() {
@@ -52,7 +56,10 @@ pub fn open(request: OpenRequest) -> Result<Opened, RunDirError> {
         }
     }
     std::fs::create_dir_all(&dir).map_err(io_error(&dir))?;
-    let lock = lock(&dir)?;
+    let lock = match lock(&dir) {
+        Err(RunDirError::Busy(_)) if take_lock => None,
+        lock => Some(lock?),
+    };
     write_whole(&dir.join(JOB_ROOT_FILE), format!("{}\n", job_root.display()).as_bytes())?;
     write_whole(&dir.join(JOB_FILE), job_toml.as_bytes())?;
 
@@ -63,7 +70,7 @@ pub fn open(request: OpenRequest) -> Result<Opened, RunDirError> {
     let kept = metrics::rewind(&metrics_file, point)?;
     let mut metrics = MetricsFile::append_to(&metrics_file)?;
     let resume = newest.map(|(resume, _)| resume);
-    if let Some(resume) = &resume {
+    if let Some(resume) = resume.as_ref().filter(|_| !is_adopted) {
         metrics.event(&metrics::Event::Resumed { step: resume.step, generation })?;
     }
     Ok(Opened { dir, metrics, checkpoints, resume, kept, warnings, lock })

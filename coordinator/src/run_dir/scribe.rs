@@ -5,6 +5,7 @@ use super::metrics::Event;
 use super::open::Opened;
 use super::summary::{Metrics, RankUse, Seconds, Summary};
 use super::{DATASET_FILE, RunDirError, write_whole};
+use crate::election::Term;
 use accord_data::checkpoint::{CheckpointError, FileEntry, Manifest, Progress};
 use accord_proto::job::{Epoch, Eval, PhaseSeconds};
 use accord_proto::worker::{Finished, ShardWritten};
@@ -25,6 +26,8 @@ pub struct Run {
     pub config_digest: String,
     /// How many of the newest checkpoints are kept, beside the best.
     pub keep: usize,
+    /// Of the coordinator, where others stand by: when it is over, nothing more is written.
+    pub term: Option<Term>,
 }
 
 /// What it is told.
@@ -112,6 +115,10 @@ struct Desk {
 impl Desk {
     fn work(&mut self, mut inbox: mpsc::Receiver<Entry>, answer: &RecordSink) {
         while let Some(entry) = inbox.blocking_recv() {
+            // another coordinator's scribe is at work
+            if self.run.term.as_ref().is_some_and(|term| !term.is_held()) {
+                return;
+            }
             match self.write(entry) {
                 Ok(Some(record)) => answer(record),
                 Ok(None) => {}
@@ -295,9 +302,18 @@ mod tests {
     fn answers(dir: &Path, entries: impl FnOnce() -> Vec<Entry>) -> Vec<Record> {
         let job_toml = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n".to_string();
         let spec = accord_spec::parse(&job_toml, &[]).unwrap();
-        let request = OpenRequest { dir: dir.into(), spec, job_toml, job_root: "/data".into(), generation: 1 };
+        let job_root = "/data".into();
+        let request = OpenRequest {
+            dir: dir.into(),
+            spec,
+            job_toml,
+            job_root,
+            generation: 1,
+            is_adopted: false,
+            take_lock: false,
+        };
         let (job, model, config_digest) = ("a".into(), "lightgcn".into(), "digest".into());
-        let run = Run { job, model, generation: 1, world: 1, config_digest, keep: 3 };
+        let run = Run { job, model, generation: 1, world: 1, config_digest, keep: 3, term: None };
         let (sender, answered) = std::sync::mpsc::channel();
         let answer = Box::new(move |record| sender.send(record).unwrap());
         let (scribe, thread) = Scribe::start(run, open(request).unwrap(), answer).unwrap();

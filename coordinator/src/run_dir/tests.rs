@@ -55,7 +55,8 @@ fn lines_have_the_stable_form_and_shortest_numbers() {
         lines[1],
         r#"{"kind":"eval","epoch":1,"split":"val","recall":{"5":0.1,"10":0.2,"20":0.30000000000000004},"ndcg":{"5":0.05}}"#
     );
-    let (head, tail) = (r#"{"kind":"event","at_unix_ms":"#, r#","event":"checkpoint","step":15,"generation":1,"stall_seconds":0.25}"#);
+    let (head, tail) =
+        (r#"{"kind":"event","at_unix_ms":"#, r#","event":"checkpoint","step":15,"generation":1,"stall_seconds":0.25}"#);
     let time = lines[2].strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
     assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{}", lines[2]);
 }

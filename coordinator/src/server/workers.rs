@@ -41,21 +41,31 @@ impl workers_server::Workers for Workers {
         let mut messages = request.into_inner();
         let first = tokio::time::timeout(REGISTER_WITHIN, messages.message()).await;
         let first = first.map_err(|_| ApiError::new(ErrorCode::Deadline, "no registration came"))??;
-        let Some(WorkerMessage { generation, message: Some(Message::Register(register)) }) = first else {
+        let Some(WorkerMessage { generation, message: Some(Message::Register(register)), .. }) = first else {
             return Err(ApiError::new(ErrorCode::BadInput, "a worker's first message registers it").into());
         };
         limits::registration(&register)?;
         let (sender, directives) = mpsc::channel(BACKLOG);
         let session = self.handle.register(generation, register, sender).await?;
         let (refused, refusal) = mpsc::channel(1);
-        let Session { job, generation, rank } = &session;
+        let Session { job, generation, rank, .. } = &session;
         let span = tracing::info_span!("session", %job, generation, rank);
         tokio::spawn(listen(self.handle.clone(), session, messages, refused).instrument(span));
-        let directives = ReceiverStream::new(directives).map(Ok);
+        let directives = until_interrupted(ReceiverStream::new(directives), self.handle.clone());
         // a refusal is the last the worker hears
         let refusal = ReceiverStream::new(refusal).map(|error: ApiError| Err(Status::from(error)));
         Ok(Response::new(Box::pin(until_refused(directives, refusal))))
     }
+}
+
+/// Directives, and at their end an error if another coordinator has more of them.
+fn until_interrupted(
+    directives: ReceiverStream<Directive>,
+    handle: Handle,
+) -> impl Stream<Item = Result<Directive, Status>> + Send + Unpin {
+    let interruption = futures::stream::once(async move { handle.interruption() });
+    let interruption = futures::StreamExt::filter_map(interruption, |e| async move { e.map(|e| Err(e.into())) });
+    Box::pin(directives.map(Ok).chain(interruption))
 }
 
 /// Directives until they end, or until a refusal, which ends them.

@@ -1,6 +1,7 @@
 //! A whole control plane in one process: real store, loop, server and gRPC on port 0; only the launcher and the workers
 //! are stand-ins, which speak the real stream.
 
+mod adoption;
 mod recovery;
 mod stand_in;
 

@@ -14,8 +14,8 @@ use accord_proto::job::jobs_client::JobsClient;
 use accord_proto::job::{AtK, Epoch, Eval, JobRequest, JobStatus, LogLines, Override, Phase, Split, SubmitRequest};
 use accord_proto::worker::workers_client::WorkersClient;
 use accord_proto::worker::{
-    CheckpointFile, Directive, Finished, Form, Heartbeat, Ready, Register, ShardWritten, SnapshotTaken, WorkerMessage,
-    directive, worker_message::Message,
+    CheckpointFile, Directive, Finished, Form, Heartbeat, Ready, Register, ShardWritten, SnapshotTaken, Underway,
+    WorkerMessage, directive, worker_message::Message,
 };
 use futures::future::BoxFuture;
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ impl Launch {
 struct NotingLauncher {
     launches: mpsc::Sender<Launch>,
     releases: mpsc::UnboundedSender<(JobId, u64)>,
+    /// Workers that are there to be adopted; a test is told of an adoption as of a launch.
+    adoptable: usize,
 }
 
 impl Launcher for NotingLauncher {
@@ -83,7 +85,7 @@ impl Launcher for NotingLauncher {
                 token: request.token,
                 log: request.workers[0].log.clone(),
                 workers: request.workers.len(),
-                address: format!("http://{}", request.coordinator),
+                address: request.coordinators[0].clone(),
                 exited: request.exited,
             };
             // a test that is over does not look any more
@@ -91,6 +93,17 @@ impl Launcher for NotingLauncher {
             Ok(())
         })
     }
+
+    fn adopt(&self, request: LaunchRequest) -> BoxFuture<'_, Result<usize, LaunchError>> {
+        Box::pin(async move {
+            match self.adoptable {
+                0 => Ok(0),
+                there => self.launch(request).await.map(|()| there),
+            }
+        })
+    }
+
+    fn let_go(&self) {}
 
     fn release(&self, job: &JobId, generation: u64, _grace: Duration) {
         let _ = self.releases.send((job.clone(), generation));
@@ -117,21 +130,36 @@ impl Stage {
     }
 
     pub(crate) async fn on(store: Arc<dyn ClusterStore>, fixed: Option<PathBuf>) -> Stage {
-        Stage::start(store, fixed, Arc::new(tempfile::tempdir().unwrap())).await
+        Stage::start(store, fixed, Arc::new(tempfile::tempdir().unwrap()), 0).await
     }
 
     pub(crate) async fn in_folder(store: Arc<dyn ClusterStore>, folder: Arc<tempfile::TempDir>) -> Stage {
-        Stage::start(store, None, folder).await
+        Stage::start(store, None, folder, 0).await
     }
 
-    async fn start(store: Arc<dyn ClusterStore>, fixed: Option<PathBuf>, folder: Arc<tempfile::TempDir>) -> Stage {
+    /// A new coordinator, under which so many workers of the old one still train.
+    pub(crate) async fn adopting(
+        store: Arc<dyn ClusterStore>,
+        folder: Arc<tempfile::TempDir>,
+        workers: usize,
+    ) -> Stage {
+        Stage::start(store, None, folder, workers).await
+    }
+
+    async fn start(
+        store: Arc<dyn ClusterStore>,
+        fixed: Option<PathBuf>,
+        folder: Arc<tempfile::TempDir>,
+        adoptable: usize,
+    ) -> Stage {
         let (launched, launches) = mpsc::channel(8);
         let (released, releases) = mpsc::unbounded_channel();
         let options = PlaneOptions {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             store,
-            launcher: Arc::new(NotingLauncher { launches: launched, releases: released }),
+            launcher: Arc::new(NotingLauncher { launches: launched, releases: released, adoptable }),
             run_dirs: fixed.clone().map_or_else(|| RunDirs::Under(folder.path().into()), RunDirs::Fixed),
+            coordinators: Vec::new(),
             max_running_jobs: 1,
             server: ServerOptions::default(),
         };
@@ -199,6 +227,13 @@ impl Stage {
         within(self.plane.shut_down()).await;
         self.folder
     }
+
+    /// As if its process were killed: workers' streams break, and nobody is told anything.
+    pub(crate) async fn vanish(self) -> Arc<tempfile::TempDir> {
+        drop(self.client);
+        within(self.plane.step_down()).await;
+        self.folder
+    }
 }
 
 /// A worker on the real stream.
@@ -219,6 +254,15 @@ impl Worker {
     }
 
     pub(crate) async fn of_rank(launch: Launch, rank: u32) -> Result<Worker, Status> {
+        Worker::come(launch, rank, None).await
+    }
+
+    /// One that trained under an earlier coordinator.
+    pub(crate) async fn underway(launch: Launch, rank: u32, settled_step: u64) -> Result<Worker, Status> {
+        Worker::come(launch, rank, Some(Underway { settled_step })).await
+    }
+
+    async fn come(launch: Launch, rank: u32, underway: Option<Underway>) -> Result<Worker, Status> {
         let mut client = WorkersClient::connect(launch.address.clone()).await.unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let register = Register {
@@ -228,8 +272,10 @@ impl Worker {
             host: "here".into(),
             pid: 7 + rank,
             store: format!("here:{}", 4000 + rank),
+            underway,
         };
-        let first = WorkerMessage { generation: launch.generation, message: Some(Message::Register(register)) };
+        let first =
+            WorkerMessage { generation: launch.generation, number: 0, message: Some(Message::Register(register)) };
         messages.send(first).await.unwrap();
         let directives = client.session(ReceiverStream::new(outbox)).await?.into_inner();
         Ok(Worker { messages, directives, generation: launch.generation, run_dir: PathBuf::new() })
@@ -239,12 +285,40 @@ impl Worker {
         self.say_as(self.generation, message).await;
     }
 
-    pub(crate) async fn say_as(&self, generation: u64, message: Message) {
-        self.messages.send(WorkerMessage { generation, message: Some(message) }).await.unwrap();
+    /// One that must not be lost.
+    pub(crate) async fn say_numbered(&self, number: u64, message: Message) {
+        let message = WorkerMessage { generation: self.generation, number, message: Some(message) };
+        self.messages.send(message).await.unwrap();
     }
 
-    /// The next directive; none when the stream ended.
+    /// Waits until it is told that the checkpoint of `step` is committed.
+    pub(crate) async fn settled(&mut self, step: u64) {
+        let Some(directive::Directive::Settled(settled)) = self.any_directive().await else { panic!("not settled") };
+        assert_eq!(settled.step, step);
+    }
+
+    /// What a coordinator says to a worker that came back: up to which checkpoint and which message it knows all.
+    pub(crate) async fn welcome(&mut self, run_dir: PathBuf) -> (u64, u64) {
+        self.run_dir = run_dir;
+        let Some(directive::Directive::Welcome(welcome)) = self.directive().await else { panic!("no welcome") };
+        (welcome.settled_step, welcome.heard)
+    }
+
+    pub(crate) async fn say_as(&self, generation: u64, message: Message) {
+        self.messages.send(WorkerMessage { generation, number: 0, message: Some(message) }).await.unwrap();
+    }
+
+    /// The next directive but those about committed checkpoints; none when the stream ended.
     pub(crate) async fn directive(&mut self) -> Option<directive::Directive> {
+        loop {
+            match self.any_directive().await {
+                Some(directive::Directive::Settled(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn any_directive(&mut self) -> Option<directive::Directive> {
         within(self.directives.message()).await.ok().flatten().and_then(|d| d.directive)
     }
 
@@ -293,7 +367,8 @@ impl Worker {
     pub(crate) fn beat(&self) -> tokio::task::JoinHandle<()> {
         let (messages, generation) = (self.messages.clone(), self.generation);
         tokio::spawn(async move {
-            let beat = || WorkerMessage { generation, message: Some(Message::Heartbeat(Heartbeat::default())) };
+            let beat =
+                || WorkerMessage { generation, number: 0, message: Some(Message::Heartbeat(Heartbeat::default())) };
             while messages.send(beat()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -54,6 +54,12 @@ impl Launcher for NotingLauncher {
         Box::pin(async { Ok(()) })
     }
 
+    fn adopt(&self, _: LaunchRequest) -> BoxFuture<'_, Result<usize, LaunchError>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn let_go(&self) {}
+
     fn release(&self, _: &accord_coordinator::job::JobId, _: u64, _: Duration) {}
 
     fn shut_down(&self, _: Duration) -> BoxFuture<'_, ()> {
@@ -70,8 +76,9 @@ pub(crate) async fn register(channel: Channel, job: &str, token: &str) -> Result
         host: "here".into(),
         pid: 7,
         store: "here:4000".into(),
+        underway: None,
     };
-    let first = WorkerMessage { generation: 1, message: Some(Message::Register(register)) };
+    let first = WorkerMessage { generation: 1, number: 0, message: Some(Message::Register(register)) };
     let messages = tokio_stream::StreamExt::chain(tokio_stream::once(first), tokio_stream::pending());
     within(WorkersClient::new(channel).session(messages)).await.map(tonic::Response::into_inner)
 }
@@ -117,6 +124,7 @@ impl Settings {
             store: Arc::new(MemoryStore::new()),
             launcher: Arc::new(NotingLauncher(launched)),
             run_dirs: RunDirs::Under(folder.path().into()),
+            coordinators: Vec::new(),
             max_running_jobs: 2,
             server: options,
         };

@@ -11,6 +11,8 @@ use accord_spec::Recovery;
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 
+const RECOVERY: Recovery =
+    Recovery { detect_within_ms: 1000, replace_within_ms: 3000, max_restarts: 10, coordinator_within_ms: 600_000 };
 const KEY: &str = "jobs/simulated";
 /// How long a worker has to end before it is killed, when the next generation waits for it.
 const MAKE_WAY_MS: u64 = 300;
@@ -21,6 +23,8 @@ const AWAY_MS: u64 = 500;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Said {
     Register,
+    /// To a coordinator that adopts it.
+    Back,
     Ready,
     Beat(u64),
     Shard(u64, u64),
@@ -42,6 +46,22 @@ pub(crate) struct Station {
     step: u64,
 }
 
+impl Station {
+    fn new(generation: u64, membership: Membership) -> Station {
+        Station {
+            generation,
+            membership,
+            ready: BTreeSet::new(),
+            done: BTreeSet::new(),
+            shards: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            let_down: None,
+            step: 0,
+        }
+    }
+}
+
 pub(crate) struct Coordinator {
     /// As the store holds it.
     pub(crate) job: Job,
@@ -56,7 +76,6 @@ pub(crate) struct Coordinator {
 
 impl Coordinator {
     pub(crate) fn submit(world: &mut World) {
-        let recovery = Recovery { detect_within_ms: 1000, replace_within_ms: 3000, max_restarts: 10 };
         let workers = 1 + world.random.below(4) as u32;
         let job = Job {
             id: JobId("simulated".into()),
@@ -68,7 +87,7 @@ impl Coordinator {
             token: "t".into(),
             priority: 0,
             workers,
-            policy: Policy { min_workers: 1, max_restarts: recovery.max_restarts, replace_within_ms: 3000 },
+            policy: Policy { min_workers: 1, max_restarts: RECOVERY.max_restarts, replace_within_ms: 3000 },
             world: workers,
             submitted_at: 1,
             phase: Phase::Queued,
@@ -83,12 +102,11 @@ impl Coordinator {
     /// A coordinator's process begins: it loads the job and takes it up again.
     pub(crate) fn start(world: &mut World) -> Result<(), Broken> {
         let stored = world.store.get(KEY).now_or_never().unwrap().unwrap().unwrap();
-        let recovery = Recovery { detect_within_ms: 1000, replace_within_ms: 3000, max_restarts: 10 };
         world.coordinator = Some(Coordinator {
             job: serde_json::from_slice(&stored.value).unwrap(),
             version: stored.version,
             station: None,
-            timeouts: Timeouts::of(&recovery),
+            timeouts: Timeouts::of(&RECOVERY),
             awake_at: world.now,
             away_until: 0,
             unheard: Vec::new(),
@@ -124,6 +142,7 @@ impl Coordinator {
     fn perform(world: &mut World, job: &Job, effect: Effect) -> Result<(), Broken> {
         match effect {
             Effect::Launch { generation } => Coordinator::launch(world, job, generation),
+            Effect::Adopt { generation } => return Coordinator::adopt(world, job, generation),
             Effect::CheckpointAndStop { generation } => {
                 let now = world.now;
                 if let Some(station) = world.coordinator.as_mut().and_then(|c| c.station.as_mut()) {
@@ -150,19 +169,15 @@ impl Coordinator {
         world.launches += 1;
         let now = world.now;
         let Some(coordinator) = &mut world.coordinator else { return };
-        coordinator.station = Some(Station {
-            generation,
-            membership: Membership::new(job.world, now),
-            ready: BTreeSet::new(),
-            done: BTreeSet::new(),
-            shards: BTreeMap::new(),
-            finished: BTreeSet::new(),
-            stopped: BTreeSet::new(),
-            let_down: None,
-            step: 0,
-        });
+        coordinator.station = Some(Station::new(generation, Membership::new(job.world, now)));
         // the launcher waits until the workers before these are gone
         let wait = if world.workers.is_empty() { 0 } else { MAKE_WAY_MS };
+        // those of an earlier coordinator too, which nobody adopted
+        let strays: Vec<Name> = world.workers.keys().filter(|(of, _)| *of != generation).copied().collect();
+        for name in strays {
+            let within = world.random.below(wait.max(1));
+            world.plan(within, What::Die(name));
+        }
         for rank in 0..job.world {
             // now and then one does not come
             if !(generation > 1 && world.random.one_in(40)) {
@@ -170,6 +185,25 @@ impl Coordinator {
                 world.plan(start, What::Spawn((generation, rank)));
             }
         }
+    }
+
+    /// Workers that trained on while there was no coordinator come back, and say again what no checkpoint stands for.
+    fn adopt(world: &mut World, job: &Job, generation: u64) -> Result<(), Broken> {
+        let names = of(world, generation);
+        if names.is_empty() {
+            return Coordinator::event(world, Event::WorkersGone { generation });
+        }
+        let settled = world.disk.keys().max().copied().unwrap_or(0);
+        let now = world.now;
+        let Some(coordinator) = &mut world.coordinator else { return Ok(()) };
+        let mut station = Station::new(generation, Membership::adopted(job.world, now));
+        station.membership.stopping_since = job.stopping.map(|_| now);
+        station.ready.extend(0..job.world);
+        coordinator.station = Some(station);
+        for name in names {
+            world.rejoin(name, settled, job.stopping.is_some());
+        }
+        Ok(())
     }
 
     /// A message of a worker, unless the coordinator is away or the generation over.
@@ -193,6 +227,10 @@ impl Coordinator {
                 let host = "here".to_string();
                 station.membership.join(Member { name: own, host, pid: rank, last_heard: now, broken_since: None });
                 return Coordinator::review(world);
+            }
+            Said::Back => {
+                let host = "here".to_string();
+                station.membership.rejoin(Member { name: own, host, pid: rank, last_heard: now, broken_since: None });
             }
             Said::Beat(step) => station.step = station.step.max(step),
             Said::Ready => {

@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     cut_until: u64,
     told_to_stop: bool,
     done: bool,
+    /// What must not be lost, to be said again to a coordinator that adopts it.
+    said: Vec<Said>,
 }
 
 pub(crate) type Name = (u64, u32);
@@ -77,6 +79,8 @@ pub(crate) struct World {
     faults_until: u64,
     pub(crate) launches: u64,
     pub(crate) crashes: u64,
+    /// Workers train on when the coordinator is gone.
+    outlived: bool,
     pub(crate) trace: Vec<String>,
 }
 
@@ -101,6 +105,7 @@ impl World {
             faults_until: 0,
             launches: 0,
             crashes: 0,
+            outlived: seed.is_multiple_of(2),
             trace: Vec::new(),
         };
         world.faults_until = 500 + world.random.below(8000);
@@ -209,6 +214,7 @@ impl World {
             cut_until: 0,
             told_to_stop: false,
             done: false,
+            said: Vec::new(),
         };
         self.workers.insert(name, worker);
         self.say(name, Said::Register);
@@ -224,6 +230,30 @@ impl World {
 
     /// To the coordinator, in order; now and then twice.
     pub(crate) fn say(&mut self, name: Name, said: Said) {
+        if !matches!(said, Said::Register | Said::Beat(_))
+            && let Some(worker) = self.workers.get_mut(&name)
+        {
+            worker.said.push(said);
+        }
+        self.send(name, said);
+    }
+
+    /// The worker finds the new coordinator, sooner or later.
+    pub(crate) fn rejoin(&mut self, name: Name, settled: u64, stopping: bool) {
+        let kept: Vec<Said> = std::mem::take(&mut self.workers.get_mut(&name).unwrap().said);
+        let after = 1 + self.random.below(1200);
+        let newer = |said: &Said| !matches!(said, Said::Shard(step, _) if *step <= settled);
+        self.plan(after, What::Arrives(name, Said::Back));
+        for said in kept.iter().copied().filter(newer) {
+            self.plan(after, What::Arrives(name, said));
+        }
+        if stopping {
+            self.plan(after, What::Stop(name));
+        }
+        self.workers.get_mut(&name).unwrap().said = kept;
+    }
+
+    fn send(&mut self, name: Name, said: Said) {
         let held = self.workers.get(&name).map_or(0, |w| w.cut_until.max(w.frozen_until));
         let delay = held.saturating_sub(self.now) + 1;
         if self.now < self.faults_until && self.random.one_in(50) {
@@ -353,12 +383,14 @@ impl World {
         Ok(())
     }
 
-    /// The coordinator's process dies, and its local workers with it.
+    /// The coordinator's process dies, and its local workers with it unless they outlive it (`serve`).
     pub(crate) fn crash(&mut self, down: u64) {
         if self.coordinator.take().is_some() {
             self.crashes += 1;
             self.note(|| format!("the coordinator dies for {down} ms"));
-            self.workers.clear();
+            if !self.outlived {
+                self.workers.clear();
+            }
             self.plan(down + 1, What::Restart);
         }
     }

@@ -399,11 +399,13 @@ pub struct Recovery {
     pub detect_within_ms: u64,
     pub replace_within_ms: u64,
     pub max_restarts: u32,
+    /// How long workers train on without a coordinator (`coordinator serve`).
+    pub coordinator_within_ms: u64,
 }
 
 impl Default for Recovery {
     fn default() -> Recovery {
-        Recovery { detect_within_ms: 5000, replace_within_ms: 30_000, max_restarts: 10 }
+        Recovery { detect_within_ms: 5000, replace_within_ms: 30_000, max_restarts: 10, coordinator_within_ms: 600_000 }
     }
 }
 

@@ -251,5 +251,11 @@ fn storage(spec: &JobSpec) -> Rule {
         "recovery.detect_within_ms",
         || format!("{} ms is out of range", recovery.detect_within_ms),
         "use 100 to 3600000 milliseconds",
+    )?;
+    ensure(
+        recovery.coordinator_within_ms >= recovery.detect_within_ms,
+        "recovery.coordinator_within_ms",
+        || format!("{} ms is less than recovery.detect_within_ms", recovery.coordinator_within_ms),
+        "a coordinator that restarts needs some seconds; 600000 is the default",
     )
 }

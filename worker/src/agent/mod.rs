@@ -1,23 +1,29 @@
 //! The tokio side of a worker: one stream to the coordinator. Registers, obeys directives, beats, ships log lines.
 //! Touches no tensor.
+//!
+//! # Layout
+//! * here: what comes from the trainer and from the coordinator, and where it goes.
+//! * `link`: the stream, and the way to the next one when it breaks. `ledger`: what a new coordinator has to be told.
+//! * [`log`]: log lines on their way.
 
+mod ledger;
+mod link;
 pub mod log;
 
 use crate::WorkerArgs;
 use crate::observer::Orders;
 use crate::rendezvous::MeetingPoint;
 use crate::trainer_thread::{self, Assignment};
-use accord_proto::MAX_MESSAGE_BYTES;
 use accord_proto::job::LogLines;
-use accord_proto::tls::{ClientTls, is_https};
-use accord_proto::worker::workers_client::WorkersClient;
-use accord_proto::worker::{Directive, Form, Heartbeat, Register, WorkerMessage, directive, worker_message::Message};
+use accord_proto::worker::{Directive, Form, Heartbeat, Welcome, directive, worker_message::Message};
+use ledger::Ledger;
+use link::{Caller, Link, may_return};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::Status;
 
 /// To reach the coordinator, and for it to take the registration.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +35,8 @@ const BACKLOG: usize = 256;
 const SHIP_EVERY: Duration = Duration::from_millis(100);
 /// One batch of log lines: with their bounded length, far below a message's bound.
 const LINES_A_BATCH: usize = 32;
+/// Until the form says how often to beat.
+const FIRST_BEATS: Duration = Duration::from_millis(200);
 
 /// Why a worker ends without having done what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,10 @@ pub enum AgentError {
     Refused(String),
     #[error("the connection to the coordinator broke")]
     Lost,
+    #[error("no coordinator was there for {seconds} s: {why}")]
+    Alone { seconds: u64, why: String },
+    #[error("too much happened since the newest checkpoint to go on without the coordinator that knows it")]
+    Torn,
     #[error("cannot open a store where the workers could meet: {0}")]
     Store(String),
     #[error("cannot start the trainer's thread: {0}")]
@@ -50,174 +62,255 @@ pub enum AgentError {
 /// # Errors
 /// [`AgentError`]; a job that fails is not one: the coordinator was told.
 pub async fn run(args: WorkerArgs, lines: mpsc::Receiver<String>) -> Result<(), AgentError> {
-    let generation = args.generation;
-    let (messages, outbox) = mpsc::channel(BACKLOG);
-    let uplink = Uplink { generation, messages };
-    let meeting = open_meeting_point(&args.coordinator).await?;
-    let directives = connect(&args, &uplink, outbox, meeting.address()).await?;
-    tracing::info!(job = args.job, generation, worker = args.name, "registered");
-    let mut agent = Agent { uplink, directives, lines, orders: Arc::default(), stopping: false };
-    agent.serve(meeting).await
+    let meeting = open_meeting_point(args.coordinator.first().cloned().unwrap_or_default()).await?;
+    let caller = Caller::new(args.clone(), meeting.address());
+    let mut link = caller.connect(None).await?;
+    tracing::info!(job = args.job, generation = args.generation, worker = args.name, "registered");
+    let mut ledger = Ledger::new(args.generation, 0);
+    let Some(form) = wait_for_form(&mut link, &mut ledger).await? else { return Ok(()) };
+    let settled = form.resume.as_ref().map_or(0, |resume| resume.step);
+    let (messages, inbox) = mpsc::channel(BACKLOG);
+    let agent = Agent {
+        caller,
+        alone_ms: args.alone_ms,
+        line: Line::Up { link: Box::new(link), is_known: true },
+        inbox,
+        ledger: Ledger::new(args.generation, settled),
+        lines,
+        orders: Arc::default(),
+        stopping: false,
+    };
+    agent.serve(Uplink { messages }, args.generation, meeting, form).await
 }
 
 /// Blocking calls, off the agent's threads.
-async fn open_meeting_point(coordinator: &str) -> Result<MeetingPoint, AgentError> {
-    let coordinator = coordinator.to_owned();
+async fn open_meeting_point(coordinator: String) -> Result<MeetingPoint, AgentError> {
     let opened = tokio::task::spawn_blocking(move || MeetingPoint::open(&coordinator)).await;
     opened.map_err(|e| AgentError::Store(e.to_string()))?.map_err(|e| AgentError::Store(e.to_string()))
 }
 
-/// Sends messages of this worker's generation.
+/// None: told to end before there was anything to do.
+async fn wait_for_form(link: &mut Link, ledger: &mut Ledger) -> Result<Option<Form>, AgentError> {
+    // waiting is the coordinator's decision, bounded there; a coordinator that dies closes the stream
+    let mut beat = tokio::time::interval(FIRST_BEATS);
+    loop {
+        let directive = tokio::select! {
+            directive = link.next() => directive,
+            _ = beat.tick() => {
+                link.send(ledger.enter(Message::Heartbeat(Heartbeat::default())));
+                continue;
+            }
+        };
+        let directive = directive.map_err(|status| AgentError::Refused(status.message().to_string()))?;
+        match directive.ok_or(AgentError::Lost)?.directive {
+            Some(directive::Directive::Form(form)) => return Ok(Some(form)),
+            Some(directive::Directive::Abort(_) | directive::Directive::CheckpointAndStop(_)) => return Ok(None),
+            Some(directive::Directive::Welcome(_) | directive::Directive::Settled(_)) | None => {}
+        }
+    }
+}
+
+/// The trainer's way to the agent.
 #[derive(Clone, Debug)]
 pub struct Uplink {
-    generation: u64,
-    messages: mpsc::Sender<WorkerMessage>,
+    messages: mpsc::Sender<Message>,
 }
 
 impl Uplink {
-    /// For threads: waits while the stream is full. `false`: the stream is gone.
+    /// For threads: waits while there is no room. `false`: the agent is gone.
     pub fn send_blocking(&self, message: Message) -> bool {
-        self.messages.blocking_send(self.stamp(message)).is_ok()
+        self.messages.blocking_send(message).is_ok()
     }
 
-    /// Leaves the message out when the stream is full or gone.
+    /// Leaves the message out when there is no room, or nobody.
     pub fn send_or_drop(&self, message: Message) {
-        let _ = self.messages.try_send(self.stamp(message));
-    }
-
-    async fn send(&self, message: Message) -> Result<(), AgentError> {
-        self.messages.send(self.stamp(message)).await.map_err(|_| AgentError::Lost)
-    }
-
-    fn stamp(&self, message: Message) -> WorkerMessage {
-        WorkerMessage { generation: self.generation, message: Some(message) }
+        let _ = self.messages.try_send(message);
     }
 
     /// An uplink into a channel.
     #[cfg(test)]
-    pub(crate) fn to_channel(generation: u64) -> (Uplink, mpsc::Receiver<WorkerMessage>) {
-        let (messages, outbox) = mpsc::channel(BACKLOG);
-        (Uplink { generation, messages }, outbox)
+    pub(crate) fn to_channel() -> (Uplink, mpsc::Receiver<Message>) {
+        let (messages, inbox) = mpsc::channel(BACKLOG);
+        (Uplink { messages }, inbox)
     }
 }
 
-async fn connect(
-    args: &WorkerArgs,
-    uplink: &Uplink,
-    outbox: mpsc::Receiver<WorkerMessage>,
-    store: String,
-) -> Result<Streaming<Directive>, AgentError> {
-    let unreachable = |e: &dyn std::fmt::Display| AgentError::Unreachable(e.to_string());
-    let mut endpoint = Endpoint::from_shared(args.coordinator.clone()).map_err(|e| unreachable(&e))?;
-    if is_https(&args.coordinator) {
-        let tls = ClientTls { ca: args.ca.clone(), identity: None, name: args.tls_name.clone() };
-        let tls = tls.load().map_err(|e| unreachable(&e))?;
-        endpoint = endpoint.tls_config(tls).map_err(|e| unreachable(&e))?;
-    }
-    let channel = endpoint.connect_timeout(CONNECT_WITHIN).tcp_nodelay(true).connect().await;
-    let mut client = WorkersClient::new(channel.map_err(|e| unreachable(&e))?)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let register = Register {
-        job_id: args.job.clone(),
-        worker: args.name.clone(),
-        token: args.token.clone(),
-        host: host(),
-        pid: std::process::id(),
-        store,
-    };
-    uplink.send(Message::Register(register)).await?;
-    match tokio::time::timeout(CONNECT_WITHIN, client.session(ReceiverStream::new(outbox))).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(AgentError::Refused(status.message().to_string())),
-        Err(_) => Err(AgentError::Unreachable(format!("no answer within {} s", CONNECT_WITHIN.as_secs()))),
-    }
+/// The coordinator, as far as it is there.
+enum Line {
+    /// `is_known`: it said what it has heard; before that it is told nothing.
+    Up {
+        link: Box<Link>,
+        is_known: bool,
+    },
+    Down {
+        next: Pin<Box<dyn Future<Output = Result<Link, AgentError>> + Send>>,
+    },
 }
 
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |h| h.trim().to_string())
+/// What a line has to say.
+enum News {
+    Directive(Option<Directive>),
+    Broke(Status),
+    Connected(Result<Link, AgentError>),
+}
+
+impl Line {
+    /// Cancel-safe.
+    async fn next(&mut self) -> News {
+        match self {
+            Line::Up { link, .. } => match link.next().await {
+                Ok(directive) => News::Directive(directive),
+                Err(status) => News::Broke(status),
+            },
+            Line::Down { next } => News::Connected(next.await),
+        }
+    }
+
+    /// Whether the trainer may go on talking: without a coordinator, to the ledger.
+    fn has_room(&self) -> bool {
+        match self {
+            Line::Up { link, .. } => link.has_room(),
+            Line::Down { .. } => true,
+        }
+    }
 }
 
 struct Agent {
-    uplink: Uplink,
-    directives: Streaming<Directive>,
+    caller: Caller,
+    /// How long to go on without a coordinator; 0: not at all.
+    alone_ms: u64,
+    line: Line,
+    inbox: mpsc::Receiver<Message>,
+    ledger: Ledger,
     lines: mpsc::Receiver<String>,
     orders: Arc<Orders>,
     /// Told to end at once: how the trainer ends is of no interest any more.
     stopping: bool,
 }
 
+/// Nothing more to do.
+type IsOver = bool;
+
 impl Agent {
-    async fn serve(&mut self, meeting: MeetingPoint) -> Result<(), AgentError> {
-        let Some(form) = self.wait_for_form().await? else { return Ok(()) };
+    async fn serve(
+        mut self,
+        uplink: Uplink,
+        generation: u64,
+        meeting: MeetingPoint,
+        form: Form,
+    ) -> Result<(), AgentError> {
         let mut beat = tokio::time::interval(Duration::from_millis(form.heartbeat_ms.max(1)));
         let mut ship = tokio::time::interval(SHIP_EVERY);
-        let generation = self.uplink.generation;
-        let (uplink, orders) = (self.uplink.clone(), Arc::clone(&self.orders));
-        let assignment = Assignment { form, generation, meeting, uplink, orders };
+        let assignment = Assignment { form, generation, meeting, uplink, orders: Arc::clone(&self.orders) };
         let mut trainer = trainer_thread::start(assignment)?;
         loop {
             tokio::select! {
-                directive = self.directives.message() => match self.obey(directive) {
-                    Ok(()) => {}
-                    // told to end, and the coordinator hung up
-                    Err(_) if self.stopping => return Ok(()),
-                    Err(error) => return Err(error),
-                },
-                _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(self.orders.position())),
+                news = self.line.next() => if self.hear(news)? { return Ok(()) },
+                Some(message) = self.inbox.recv(), if self.line.has_room() => self.say(message),
+                _ = beat.tick() => self.beat(),
                 _ = ship.tick() => self.ship_log(),
                 ending = &mut trainer => {
-                    self.ship_log();
-                    if self.stopping {
-                        return Ok(());
-                    }
                     // a sender that is gone without a word: the thread was killed from inside
-                    let ending = ending.unwrap_or_else(|_| trainer_thread::vanished());
-                    self.uplink.send(ending).await?;
-                    return self.wait_for_close().await;
+                    return self.conclude(ending.unwrap_or_else(|_| trainer_thread::vanished())).await;
                 }
             }
         }
     }
 
-    /// None: told to end before there was anything to do.
-    async fn wait_for_form(&mut self) -> Result<Option<Form>, AgentError> {
-        // waiting is the coordinator's decision, bounded there; a coordinator that dies closes the stream
-        let mut beat = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            let directive = tokio::select! {
-                directive = self.directives.message() => directive,
+    /// The trainer ended. The coordinator hangs up when it has taken the last message. Beats go on until then: it may
+    /// have much to write, and one that takes over wants to be told.
+    async fn conclude(mut self, ending: Message) -> Result<(), AgentError> {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.say(message);
+        }
+        self.ship_log();
+        if self.stopping {
+            return Ok(());
+        }
+        self.say(ending);
+        let mut beat = tokio::time::interval(FIRST_BEATS);
+        // counts while a coordinator is there
+        let mut left = CLOSE_WITHIN;
+        while !left.is_zero() {
+            tokio::select! {
+                news = self.line.next() => if self.hear(news)? { return Ok(()) },
                 _ = beat.tick() => {
-                    self.uplink.send_or_drop(Message::Heartbeat(Heartbeat::default()));
-                    continue;
+                    self.beat();
+                    if matches!(self.line, Line::Up { .. }) {
+                        left = left.saturating_sub(FIRST_BEATS);
+                    }
                 }
-            };
-            let directive = directive.map_err(|status| AgentError::Refused(status.message().to_string()))?;
-            match directive.ok_or(AgentError::Lost)?.directive {
-                Some(directive::Directive::Form(form)) => return Ok(Some(form)),
-                Some(directive::Directive::Abort(_) | directive::Directive::CheckpointAndStop(_)) => return Ok(None),
-                None => {}
             }
         }
+        // it was told; that it does not hang up is its own affair
+        Ok(())
     }
 
-    fn obey(&mut self, directive: Result<Option<Directive>, tonic::Status>) -> Result<(), AgentError> {
-        let directive = directive.map_err(|status| AgentError::Refused(status.message().to_string()))?;
-        match directive.ok_or(AgentError::Lost)?.directive {
+    fn hear(&mut self, news: News) -> Result<IsOver, AgentError> {
+        match news {
+            News::Directive(Some(directive)) => self.obey(directive),
+            // it hung up
+            News::Directive(None) => return Ok(true),
+            News::Broke(_) if self.stopping => return Ok(true),
+            News::Broke(status) if self.alone_ms > 0 && may_return(&status) => {
+                tracing::warn!(reason = status.message(), "the coordinator is gone; training goes on");
+                let underway = self.ledger.underway().ok_or(AgentError::Torn)?;
+                self.line = Line::Down { next: Box::pin(self.caller.clone().reconnect(underway)) };
+            }
+            News::Broke(status) if may_return(&status) => return Err(AgentError::Lost),
+            News::Broke(status) => return Err(AgentError::Refused(status.message().to_string())),
+            News::Connected(Ok(link)) => {
+                tracing::info!("a coordinator is there again");
+                self.line = Line::Up { link: Box::new(link), is_known: false };
+            }
+            News::Connected(Err(error)) => return Err(error),
+        }
+        Ok(false)
+    }
+
+    fn obey(&mut self, directive: Directive) {
+        match directive.directive {
             Some(directive::Directive::CheckpointAndStop(_)) => self.orders.checkpoint_and_stop(),
             Some(directive::Directive::Abort(abort)) => {
                 tracing::info!(why = abort.why, "told to end");
                 self.stopping = true;
                 self.orders.stop();
             }
+            Some(directive::Directive::Settled(settled)) => self.ledger.settle(settled.step),
+            Some(directive::Directive::Welcome(Welcome { settled_step, heard })) => {
+                self.ledger.settle(settled_step);
+                if let Line::Up { link, is_known } = &mut self.line {
+                    *is_known = true;
+                    self.ledger.after(heard).for_each(|entry| link.send(entry));
+                }
+            }
             // a generation forms once
             Some(directive::Directive::Form(_)) | None => {}
         }
-        Ok(())
     }
 
+    fn say(&mut self, message: Message) {
+        let entry = self.ledger.enter(message);
+        if let Line::Up { link, is_known: true } = &mut self.line {
+            link.send(entry);
+        }
+    }
+
+    /// What matters only now.
+    fn say_or_drop(&mut self, message: Message) {
+        if matches!(&self.line, Line::Up { link, is_known: true } if link.has_room()) {
+            self.say(message);
+        }
+    }
+
+    fn beat(&mut self) {
+        let position = self.orders.position();
+        self.say_or_drop(Message::Heartbeat(position));
+    }
+
+    /// Without a coordinator they wait, and beyond their bound go to stderr.
     fn ship_log(&mut self) {
-        loop {
+        while matches!(&self.line, Line::Up { link, is_known: true } if link.has_room()) {
             let mut lines = Vec::new();
             while lines.len() < LINES_A_BATCH
                 && let Ok(line) = self.lines.try_recv()
@@ -227,26 +320,7 @@ impl Agent {
             if lines.is_empty() {
                 return;
             }
-            self.uplink.send_or_drop(Message::Log(LogLines { lines }));
+            self.say(Message::Log(LogLines { lines }));
         }
-    }
-
-    /// The coordinator hangs up when it has taken the last message. Beats go on: it may have much to write.
-    async fn wait_for_close(&mut self) -> Result<(), AgentError> {
-        let mut beat = tokio::time::interval(Duration::from_millis(200));
-        let closed = async {
-            loop {
-                tokio::select! {
-                    directive = self.directives.message() => match directive {
-                        Ok(Some(_)) => {}
-                        Ok(None) | Err(_) => return,
-                    },
-                    _ = beat.tick() => self.uplink.send_or_drop(Message::Heartbeat(self.orders.position())),
-                }
-            }
-        };
-        // it was told; that it does not hang up is its own affair
-        let _ = tokio::time::timeout(CLOSE_WITHIN, closed).await;
-        Ok(())
     }
 }

@@ -20,7 +20,9 @@ async fn launch(body: &str) -> (LocalLauncher, RankLog, mpsc::Receiver<Exit>, te
     let request = LaunchRequest {
         job: JobId("a-1".into()),
         generation: 1,
-        coordinator: "127.0.0.1:9".parse().unwrap(),
+        coordinators: vec!["http://127.0.0.1:9".into()],
+        detect_within_ms: 1000,
+        alone_ms: 1000,
         token: "secret".into(),
         workers: vec![LaunchWorker { name: "worker-0".into(), log: log.clone() }],
         exited: Arc::new(move |exit| {
