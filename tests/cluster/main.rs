@@ -7,6 +7,7 @@ mod configs;
 mod docs;
 mod recovery;
 mod resume;
+mod takeover;
 mod workers;
 
 use accord_harness::catalog;

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod compare;
+pub mod servers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

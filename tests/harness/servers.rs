@@ -1,0 +1,163 @@
+//! Coordinators that serve, and the etcd that several of them share. All are killed when they are dropped.
+
+use super::{coordinator, finish, free_address, root, signal, wait_until};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// One etcd member, killed and started again at the same place.
+pub struct Etcd {
+    pub address: String,
+    peer: String,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl Etcd {
+    /// None where there is no etcd-server; the caller says so.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(folder: &Path) -> Option<Etcd> {
+        if !Etcd::binary().is_file() {
+            return None;
+        }
+        let mut etcd = Etcd { address: free_address(), peer: free_address(), folder: folder.into(), process: None };
+        etcd.restart();
+        Some(etcd)
+    }
+
+    fn binary() -> PathBuf {
+        root().join(".deps/etcd/bin/etcd")
+    }
+
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        let (client, peer) = (format!("http://{}", self.address), format!("http://{}", self.peer));
+        let mut command = Command::new(Etcd::binary());
+        command.arg("--data-dir").arg(self.folder.join("etcd")).args(["--name", "one", "--log-level", "error"]);
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("one={peer}")]);
+        self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts"));
+        wait_until("etcd", || std::net::TcpStream::connect(&self.address).is_ok());
+    }
+
+    pub fn kill(&mut self) {
+        kill(self.process.take());
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One `coordinator serve`.
+pub struct Server {
+    pub address: String,
+    config: PathBuf,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// One that keeps its jobs in its state folder.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn alone(folder: &Path) -> Server {
+        let address = free_address();
+        Server::with(folder, &address, &format!("state_dir = {:?}\n", folder.join("state")))
+    }
+
+    /// Several that stand by for each other.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn several(folder: &Path, count: usize, etcd: &Etcd) -> Vec<Server> {
+        let addresses: Vec<String> = (0..count).map(|_| free_address()).collect();
+        let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        let settings = format!(
+            "state_dir = {:?}\ncoordinators = {urls:?}\nleader_within_ms = 2000\n[etcd]\nendpoints = [\"http://{}\"]\n",
+            folder.join("state"),
+            etcd.address
+        );
+        addresses.iter().map(|address| Server::with(folder, address, &settings)).collect()
+    }
+
+    fn with(folder: &Path, address: &str, settings: &str) -> Server {
+        let config = folder.join(format!("serve-{}.toml", address.replace(':', "-")));
+        std::fs::write(&config, format!("listen = {address:?}\n{settings}")).expect("serve.toml");
+        let mut server = Server { address: address.into(), config, process: None };
+        server.start();
+        server
+    }
+
+    /// # Panics
+    /// When it does not start.
+    pub fn start(&mut self) {
+        let config = self.config.to_str().expect("a temporary path is UTF-8");
+        let log = std::fs::File::options().create(true).append(true).open(self.config.with_extension("log"));
+        let log = log.expect("a log file");
+        let mut serve = coordinator(&["serve", config]);
+        self.process = Some(serve.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+        wait_until("the server", || std::net::TcpStream::connect(&self.address).is_ok());
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Whether it answers, and not only stands by.
+    pub fn leads(&self) -> bool {
+        self.process.is_some() && finish(&mut coordinator(&["ps", "--coordinator", &self.url()])).code == Some(0)
+    }
+
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, name: &str) {
+        signal(name, self.process.as_ref().expect("it runs").id());
+    }
+
+    pub fn kill(&mut self) {
+        kill(self.process.take());
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.config.with_extension("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn kill(process: Option<Child>) {
+    if let Some(mut process) = process {
+        // it may have ended by itself
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+/// Ids of the processes that work for a job, by rank; of the newest generation.
+pub fn workers_of(job: &str) -> Vec<(u32, u32)> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let found = processes.filter_map(|entry| {
+        let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let arguments: Vec<&str> = line.split('\0').collect();
+        let after = |name: &str| Some(arguments[arguments.iter().position(|a| *a == name)? + 1]);
+        let rank: u32 = after("--name")?.strip_prefix("worker-")?.parse().ok()?;
+        (after("--job")? == job).then_some((after("--generation")?.parse::<u64>().ok()?, rank, id))
+    });
+    let mut found: Vec<(u64, u32, u32)> = found.collect();
+    let newest = found.iter().map(|(generation, ..)| *generation).max();
+    found.retain(|(generation, ..)| Some(*generation) == newest);
+    found.sort_unstable();
+    found.into_iter().map(|(_, rank, id)| (rank, id)).collect()
+}
