@@ -44,7 +44,7 @@ invariance: setup ## the same model from 1, 2 and 4 workers: MovieLens-100K, and
 	ACCORD_INVARIANCE=full cargo test --release -p accord-tests --features torch --test invariance -- --nocapture --test-threads 1
 
 soak: setup ## kills and freezes on real data, 20 a run: the numbers stay; how long each recovery took
-	ACCORD_SOAK=full cargo test --release -p accord-tests --features torch --test cluster recovery -- --nocapture --test-threads 1
+	ACCORD_SOAK=full cargo test --release -p accord-tests --features torch --test cluster soak -- --nocapture --test-threads 1
 
 bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)
 	cargo bench -p accord-engine --bench step

@@ -4,9 +4,11 @@
 mod bad_input;
 mod commands;
 mod configs;
+mod disks;
 mod docs;
 mod recovery;
 mod resume;
+mod soak;
 mod takeover;
 mod workers;
 

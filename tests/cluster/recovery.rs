@@ -1,10 +1,9 @@
 //! Whatever is killed or frozen, the run goes on by itself, or by the same command, with the numbers of an undisturbed
-//! one. `make test` disturbs a small catalog a few times; `make soak` MovieLens-100K (and amazon, where it is in data/amazon)
-//! 20 times each, and prints how long it took.
+//! one.
 
 use super::resume::children_of;
 use super::{text, workspace};
-use accord_harness::{collect, coordinator, finish_training, metric_lines, root, signal, wait_until};
+use accord_harness::{collect, coordinator, finish_training, metric_lines, signal, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -28,10 +27,10 @@ struct Subject {
 }
 
 /// What a disturbance cost; times since the signal.
-struct Cost {
-    noticed_ms: Option<u64>,
-    trains_again_ms: Option<u64>,
-    steps_redone: Option<u64>,
+pub(super) struct Cost {
+    pub(super) noticed_ms: Option<u64>,
+    pub(super) trains_again_ms: Option<u64>,
+    pub(super) steps_redone: Option<u64>,
 }
 
 impl Subject {
@@ -68,18 +67,18 @@ fn lines(run_dir: &Path) -> Vec<String> {
     metric_lines(run_dir).into_iter().map(without).collect()
 }
 
-fn events(run_dir: &Path) -> Vec<Value> {
+pub(super) fn events(run_dir: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["kind"] == "event").collect()
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// Counter-based, so that a printed seed plays the same schedule again.
-fn draw(seed: u64, at: u64) -> u64 {
+pub(super) fn draw(seed: u64, at: u64) -> u64 {
     let x = (seed ^ at.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x ^ (x >> 29)
@@ -111,7 +110,7 @@ fn let_it_train(child: &mut Child, run_dir: &Path, extra: Duration) -> bool {
     !over && child.try_wait().unwrap().is_none()
 }
 
-fn cost(run_dir: &Path, at: u64) -> Cost {
+pub(super) fn cost(run_dir: &Path, at: u64) -> Cost {
     let after = |name: &str| {
         events(run_dir).into_iter().find(|e| e["event"] == name && e["at_unix_ms"].as_u64().unwrap() >= at)
     };
@@ -176,21 +175,7 @@ fn soak(name: &str, subject: &Subject, disturbances: &[Disturbance], seed: u64) 
     println!("{made} disturbances: metrics and embeddings as undisturbed");
 }
 
-fn full() -> bool {
-    std::env::var("ACCORD_SOAK").is_ok_and(|value| value == "full")
-}
-
-fn schedule(workers: u32, length: u64, seed: u64) -> Vec<Disturbance> {
-    let rank = |at: u64| (draw(seed, at + 1000) % u64::from(workers)) as u32;
-    let one = |at: u64| match draw(seed, at + 2000) % 5 {
-        0 => Disturbance::KillCoordinator,
-        1 => Disturbance::Freeze(rank(at)),
-        _ => Disturbance::Kill(rank(at)),
-    };
-    (0..length).map(one).collect()
-}
-
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     std::env::var("ACCORD_SOAK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2023)
 }
 
@@ -202,26 +187,6 @@ fn whatever_is_killed_or_frozen_the_run_is_the_undisturbed_one() {
         let subject = Subject { job, workers, sets: vec!["checkpoint.every_steps=20".into()] };
         let last = workers - 1;
         soak(model, &subject, &[Kill(last), Freeze(0), KillCoordinator, Kill(0)], seed());
-    }
-}
-
-#[test]
-fn real_data_survives_a_soak() {
-    if !full() {
-        println!("SKIPPED: `make soak` disturbs real data for half an hour");
-        return;
-    }
-    let configs = root().join("configs");
-    for (name, data, epochs, every) in [("ml-100k", "ml-100k", 60, 50), ("amazon", "amazon", 4, 15)] {
-        if !root().join("data").join(data).join("trn.npz").exists() {
-            println!("SKIPPED: there is no data/{data}");
-            continue;
-        }
-        for workers in [2, 4] {
-            let sets = vec![format!("optim.epochs={epochs}"), format!("checkpoint.every_steps={every}")];
-            let subject = Subject { job: configs.join(format!("{name}.toml")), workers, sets };
-            soak(name, &subject, &schedule(workers, 20, seed()), seed());
-        }
     }
 }
 

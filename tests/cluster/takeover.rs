@@ -14,38 +14,39 @@ const SETS: [&str; 4] = [
     "checkpoint.every_steps=20",
 ];
 
-fn with_sets(mut args: Vec<&str>) -> Vec<&str> {
-    args.extend(SETS.iter().flat_map(|set| ["--set", set]));
+fn with_sets<'a>(mut args: Vec<&'a str>, sets: &[&'a str]) -> Vec<&'a str> {
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
     args
 }
 
-fn undisturbed(job: &Path, run_dir: &Path) {
-    let workers = ["run", text(job), "--run-dir", text(run_dir)];
-    let done = finish_training(&mut coordinator(&with_sets(workers.to_vec())));
+pub(super) fn undisturbed(job: &Path, run_dir: &Path, sets: &[&str]) {
+    let run = vec!["run", text(job), "--run-dir", text(run_dir)];
+    let done = finish_training(&mut coordinator(&with_sets(run, sets)));
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
 /// A job, and where to ask about it.
-struct Served {
-    id: String,
+pub(super) struct Served {
+    pub(super) id: String,
     at: String,
 }
 
 impl Served {
-    fn submit(job: &Path, at: String) -> Served {
-        let done = finish(&mut coordinator(&with_sets(vec!["submit", text(job), "--json", "--coordinator", &at])));
+    pub(super) fn submit(job: &Path, at: String, sets: &[&str]) -> Served {
+        let submit = vec!["submit", text(job), "--json", "--coordinator", &at];
+        let done = finish(&mut coordinator(&with_sets(submit, sets)));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         let submitted: Value = serde_json::from_str(&done.stdout).unwrap();
         Served { id: submitted["job_id"].as_str().unwrap().into(), at }
     }
 
     /// None while nobody leads.
-    fn status(&self) -> Option<Value> {
+    pub(super) fn status(&self) -> Option<Value> {
         let done = finish(&mut coordinator(&["status", &self.id, "--json", "--coordinator", &self.at]));
         (done.code == Some(0)).then(|| serde_json::from_str(&done.stdout).unwrap())
     }
 
-    fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
+    pub(super) fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
         wait_until(what, || {
             seen = self.status().unwrap_or_default();
@@ -55,12 +56,12 @@ impl Served {
         seen
     }
 
-    fn trains(&self) -> Value {
+    pub(super) fn trains(&self) -> Value {
         self.wait_for("training", |status| status["phase"] == "running" && status["step"].as_u64().unwrap_or(0) > 30)
     }
 
     /// Waits for the end; the run directory.
-    fn succeeds(&self) -> PathBuf {
+    pub(super) fn succeeds(&self) -> PathBuf {
         let status = self.wait_for("the job", |status| status["phase"] == "succeeded");
         status["run_dir"].as_str().unwrap().into()
     }
@@ -79,7 +80,7 @@ fn without_generation(line: String) -> Value {
     line
 }
 
-fn same_run(run_dir: &Path, undisturbed: &Path) {
+pub(super) fn same_run(run_dir: &Path, undisturbed: &Path) {
     let [lines, wanted] = [run_dir, undisturbed].map(|dir| metric_lines(dir).into_iter().map(without_generation));
     for (line, wanted) in lines.zip(wanted) {
         assert_eq!(line, wanted);
@@ -94,9 +95,9 @@ fn same_run(run_dir: &Path, undisturbed: &Path) {
 fn a_coordinator_that_is_killed_and_started_again_adopts_the_workers() {
     let (folder, job) = workspace("irllrec", 100);
     let plain = folder.path().join("undisturbed");
-    undisturbed(&job, &plain);
+    undisturbed(&job, &plain, &SETS);
     let mut server = Server::alone(folder.path());
-    let served = Served::submit(&job, server.url());
+    let served = Served::submit(&job, server.url(), &SETS);
     served.trains();
     let before = workers_of(&served.id);
     assert_eq!(before.len(), 2);
@@ -125,9 +126,9 @@ fn a_coordinator_that_is_killed_and_started_again_adopts_the_workers() {
 fn a_worker_that_dies_while_there_is_no_coordinator_is_replaced_by_the_next() {
     let (folder, job) = workspace("lightgcn", 250);
     let plain = folder.path().join("undisturbed");
-    undisturbed(&job, &plain);
+    undisturbed(&job, &plain, &SETS);
     let mut server = Server::alone(folder.path());
-    let served = Served::submit(&job, server.url());
+    let served = Served::submit(&job, server.url(), &SETS);
     served.trains();
     server.kill();
     let (_, id) = workers_of(&served.id)[1];
@@ -146,9 +147,9 @@ fn a_coordinator_that_stands_by_leads_on_when_the_first_is_killed_or_frozen_or_e
         return;
     };
     let plain = folder.path().join("undisturbed");
-    undisturbed(&job, &plain);
+    undisturbed(&job, &plain, &SETS);
     let mut servers = Server::several(folder.path(), 2, &etcd);
-    let served = Served::submit(&job, format!("{},{}", servers[0].url(), servers[1].url()));
+    let served = Served::submit(&job, format!("{},{}", servers[0].url(), servers[1].url()), &SETS);
     served.trains();
     let leader = |servers: &[Server]| servers.iter().position(Server::leads);
 

@@ -56,7 +56,8 @@ impl ControlLoop {
             take_lock: self.options.term.is_some(),
         };
         let timeouts = Timeouts::of(&spec.recovery);
-        entry.live = Some(Live { generation, spec, timeouts, step: 0, is_adopted, station: None });
+        entry.live =
+            Some(Live { generation, spec, timeouts, step: 0, is_adopted, unsaved: BTreeSet::new(), station: None });
         let (commands, job) = (self.commands.clone(), id.clone());
         let earlier = self.scribes.extract_if(.., |(of, _)| of == id).map(|(_, thread)| thread).collect();
         tokio::task::spawn_blocking(move || {

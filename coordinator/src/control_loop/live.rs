@@ -40,6 +40,8 @@ pub(super) struct Live {
     pub(super) step: u64,
     /// Its workers train under an earlier coordinator: they are adopted, not launched.
     pub(super) is_adopted: bool,
+    /// Steps whose checkpoint failed, since one was committed.
+    pub(super) unsaved: BTreeSet<u64>,
     /// None until the run directory is ours.
     pub(super) station: Option<Station>,
 }

@@ -108,10 +108,10 @@ impl ControlLoop {
             }
             Message::ShardFailed(failed) => {
                 let (step, reason) = (failed.step, bounded(failed.reason));
-                self.options.metrics.checkpoint_failed();
                 self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
-                let event = metrics::Event::CheckpointFailed { step, generation: *generation, reason };
+                let event = metrics::Event::CheckpointFailed { step, generation: *generation, reason: reason.clone() };
                 self.write(session, scribe::Entry::Event(event)).await;
+                self.not_committed(id, *generation, step, reason).await;
             }
             Message::Finished(report) => {
                 self.write(session, scribe::Entry::Finished { rank: *rank, report }).await;
@@ -163,16 +163,17 @@ impl ControlLoop {
             Record::Committed { step, notice } => {
                 tracing::info!(job = %id, generation, step, "checkpoint committed");
                 self.options.metrics.checkpoint_committed();
-                if let Some(station) = self.station(id, generation) {
-                    station.settle(generation, step);
+                if let Some(live) = self.live(id, generation) {
+                    live.unsaved.clear();
+                    live.station.iter_mut().for_each(|station| station.settle(generation, step));
                 }
                 if let Some(notice) = notice {
                     self.tell(id, Seen::Notice(notice));
                 }
             }
             Record::NotCommitted { step, reason } => {
-                self.options.metrics.checkpoint_failed();
                 self.tell(id, Seen::Notice(format!("the checkpoint of step {step} failed: {reason}")));
+                self.not_committed(id, generation, step, reason).await;
             }
             Record::Finished { test } => {
                 self.see(id, |entry| entry.test = Some((*test).clone()));
@@ -185,6 +186,18 @@ impl ControlLoop {
                 self.fail(id, generation, FailureKind::Internal, text).await;
             }
             Record::Broken { reason } => self.fail(id, generation, FailureKind::Internal, reason).await,
+        }
+    }
+
+    /// Training goes on, but not forever without a state to recover from.
+    async fn not_committed(&mut self, id: &JobId, generation: u64, step: u64, reason: String) {
+        self.options.metrics.checkpoint_failed();
+        let Some(live) = self.live(id, generation) else { return };
+        live.unsaved.insert(step);
+        let failures = live.unsaved.len();
+        if failures >= live.spec.checkpoint.max_failures as usize {
+            let text = format!("{failures} checkpoints in a row failed (checkpoint.max_failures); the last: {reason}");
+            self.fail(id, generation, FailureKind::Internal, text).await;
         }
     }
 

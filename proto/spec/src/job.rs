@@ -384,11 +384,13 @@ pub struct Checkpoint {
     pub every_steps: u64,
     /// How many of the newest are kept, beside the best.
     pub keep: usize,
+    /// So many in a row that cannot be written end the job: it could not recover any more.
+    pub max_failures: u32,
 }
 
 impl Default for Checkpoint {
     fn default() -> Checkpoint {
-        Checkpoint { uri: "checkpoints".into(), every_steps: 200, keep: 3 }
+        Checkpoint { uri: "checkpoints".into(), every_steps: 200, keep: 3, max_failures: 10 }
     }
 }
 

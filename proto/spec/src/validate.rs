@@ -247,6 +247,12 @@ fn storage(spec: &JobSpec) -> Rule {
     ensure(checkpoint.every_steps >= 1, "checkpoint.every_steps", || "0 would never save".into(), "use 1 or more")?;
     ensure(checkpoint.keep >= 1, "checkpoint.keep", || "0 would keep none".into(), "use 1 or more")?;
     ensure(
+        checkpoint.max_failures >= 1,
+        "checkpoint.max_failures",
+        || "0 would end every job".into(),
+        "use 1 or more",
+    )?;
+    ensure(
         (100..=3_600_000).contains(&recovery.detect_within_ms),
         "recovery.detect_within_ms",
         || format!("{} ms is out of range", recovery.detect_within_ms),
