@@ -144,7 +144,7 @@ fn schedule(workers: u32, length: u64) -> Vec<Disturbance> {
 
 #[test]
 fn every_role_of_a_cluster_may_die_while_a_job_trains() {
-    let (_folder, job) = workspace("irllrec", 250);
+    let (_folder, job) = workspace("irllrec", 150);
     let sets = [
         "cluster.workers=2",
         "cluster.threads_per_worker=1",

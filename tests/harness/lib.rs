@@ -19,13 +19,17 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_path_buf()
 }
 
-/// The `coordinator` binary, built once with the `worker` beside it, in this build's profile.
+/// The `coordinator` binary, built once with the `worker` beside it, in this build's profile; or that in the folder
+/// `ACCORD_TEST_BINARIES`.
 ///
 /// # Panics
 /// When they do not build: `cargo test -p accord-tests` alone builds neither.
 pub fn coordinator_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("ACCORD_TEST_BINARIES") {
+            return Path::new(&folder).join("coordinator");
+        }
         // the cargo that runs this test: another toolchain would build everything again
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);

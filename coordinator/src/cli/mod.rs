@@ -3,7 +3,9 @@
 //! Exit codes, stable: 0 done; 1 the job failed or something did not work; 2 the input cannot be used (arguments, job
 //! file, data); 130 interrupted by the user, who may go on with the same command.
 
+mod checkpoints;
 mod client;
+mod completions;
 pub mod data;
 mod events;
 pub mod export;
@@ -66,7 +68,9 @@ enum Command {
     Data(data::DataArgs),
     Export(export::ExportArgs),
     Recommend(recommend::RecommendArgs),
+    Checkpoints(checkpoints::CheckpointsArgs),
     Verify(verify::VerifyArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command of this process's arguments.
@@ -91,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(args).map(success),
         Command::Export(args) => export::run(args).map(success),
         Command::Recommend(args) => recommend::run(args).map(success),
+        Command::Checkpoints(args) => checkpoints::run(args).map(success),
+        Command::Completions(args) => completions::run(&args).map(success),
     };
     done.unwrap_or_else(|error| {
         let code = exit_code(&error);

@@ -34,7 +34,7 @@ pub struct Access {
 }
 
 /// Methods of `accord.job.v1.Jobs` that change nothing. Any other one needs [`Role::Submit`].
-const READING: [&str; 5] = ["List", "Status", "Watch", "Logs", "Events"];
+const READING: [&str; 6] = ["List", "Status", "Watch", "Logs", "Events", "Checkpoints"];
 const JOBS: &str = "/accord.job.v1.Jobs/";
 /// A worker proves itself by its job's own token, in its first message.
 pub(super) const WORKER_SESSION: &str = "/accord.worker.v1.Workers/Session";

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 /// `kind epoch` of each line but events; events by their name.
 fn lines(stage: &Stage, job: &JobId) -> Vec<String> {
-    let text = std::fs::read_to_string(stage.run_dir(job).join("metrics.jsonl")).unwrap();
+    let text = std::fs::read_to_string(stage.run_dir(job).join("metrics.jsonl")).expect("metrics.jsonl");
     let word = |line: &str| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
         match line["event"].as_str() {
             Some(event) => event.to_string(),
-            None => format!("{} {}", line["kind"].as_str().unwrap(), line["epoch"]),
+            None => format!("{} {}", line["kind"].as_str().unwrap_or("?"), line["epoch"]),
         }
     };
     text.lines().map(word).collect()

@@ -145,6 +145,11 @@ impl CheckpointStore {
         Ok(found)
     }
 
+    /// The address of a step's checkpoint, whether it is there or not.
+    pub fn address(&self, step: u64) -> String {
+        self.files.place.address(&folder_of(step))
+    }
+
     /// Steps that have a folder, newest first: committed, damaged and being written.
     ///
     /// # Errors
