@@ -1,7 +1,7 @@
 //! Every command that README shows in a `sh` block runs, in order, in a folder where the small catalog stands for
 //! MovieLens-100K; `make` targets exist.
 
-use accord_harness::{catalog, coordinator, coordinator_binary, finish, free_address, root, wait_until};
+use accord_harness::{catalog, coordinator, coordinator_binary, finish, free_address, root, signal, wait_until};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -26,7 +26,8 @@ struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // its job may still train: told to end, it ends the workers too
+        signal("TERM", self.0.id());
         let _ = self.0.wait();
     }
 }

@@ -1,5 +1,5 @@
 //! The checkpoint store in a folder: every number comes back bit for bit, and nothing that is not as committed is ever used.
-#![allow(clippy::unwrap_used, reason = "a failure here is a failing test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
 
 mod checkpoint_suite;
 

@@ -1,6 +1,6 @@
 //! The behaviour suite of the checkpoint store, with its files in memory behind the client's interface and in a real S3
 //! server.
-#![allow(clippy::unwrap_used, reason = "a failure here is a failing test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failure here is a failing test")]
 
 #[path = "../../data/tests/checkpoint_suite/mod.rs"]
 mod checkpoint_suite;

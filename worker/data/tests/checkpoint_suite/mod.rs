@@ -1,13 +1,16 @@
 //! What a checkpoint store must do wherever its files lie. Run by the tests of each place.
 #![allow(dead_code, reason = "each test binary takes what it needs")]
+#![allow(clippy::print_stdout, reason = "a test prints which behaviour it is at")]
 
 use accord_data::checkpoint::{
     CheckpointError, CheckpointStore, DenseArray, FileEntry, Found, Manifest, Progress, RowTable, Snapshot,
 };
 
+type Behaviour = fn(&CheckpointStore);
+
 /// Runs every behaviour, each with a store of its own that is empty.
 pub(crate) fn run(mut fresh: impl FnMut() -> CheckpointStore) {
-    let behaviours: &[(&str, fn(&CheckpointStore))] = &[
+    let behaviours: &[(&str, Behaviour)] = &[
         ("what is committed is read by any number of ranks", committed_is_read_by_any_number_of_ranks),
         ("shards without a manifest are no checkpoint", shards_without_a_manifest_are_no_checkpoint),
         ("a retried step leaves earlier files alone", retried_step_leaves_earlier_files_alone),
