@@ -89,11 +89,17 @@ fn soak(name: &str, job: &Path, sets: &[&str], disturbances: &[Disturbance]) {
     let mut made = 0;
     for (at, disturbance) in disturbances.iter().enumerate() {
         std::thread::sleep(Duration::from_millis(draw(seed(), at as u64) % 700));
+        // three failures without a step more would end the job, and rightly
+        let status = served.wait_for("a step", |s| s["phase"] == "succeeded" || s["step"].is_u64());
+        if status["phase"] == "succeeded" {
+            break;
+        }
+        let step = status["step"].as_u64().unwrap_or(0);
         let time = now_ms();
         if !cluster.disturb(*disturbance, &served.id) {
             continue;
         }
-        let status = served.settles(time, Path::new(&run_dir), *disturbance);
+        served.settles(time, step, Path::new(&run_dir), *disturbance);
         made += 1;
         let Cost { noticed_ms, trains_again_ms, steps_redone } = cost(Path::new(&run_dir), time);
         let adopted = events(Path::new(&run_dir)).into_iter().rev().find(|event| event["event"] == "adopted");
@@ -107,26 +113,24 @@ fn soak(name: &str, job: &Path, sets: &[&str], disturbances: &[Disturbance]) {
             shown(steps_redone),
             shown(adopted)
         );
-        if status["phase"] == "succeeded" {
-            break;
-        }
     }
     same_run(&served.succeeds(), &plain);
     println!("{made} disturbances: metrics and embeddings as undisturbed\n");
 }
 
 impl Served {
-    /// Waits until the job trains as it should after a disturbance, or is over.
-    fn settles(&self, since: u64, run_dir: &Path, what: Disturbance) -> serde_json::Value {
+    /// Waits until the job is further than `step` after a disturbance, or over.
+    fn settles(&self, since: u64, step: u64, run_dir: &Path, what: Disturbance) {
         let recovered = || match what {
             Disturbance::Kill(_) | Disturbance::Freeze(_) => cost(run_dir, since).trains_again_ms.is_some(),
             Disturbance::KillLeader | Disturbance::FreezeLeader | Disturbance::KillEtcd => true,
         };
         let trains = |status: &serde_json::Value| {
             let there = status["workers"].as_array().map_or(0, Vec::len) as u64;
-            status["phase"] == "running" && Some(there) == status["workers_wanted"].as_u64()
+            let further = status["step"].as_u64().is_some_and(|now| now > step);
+            status["phase"] == "running" && Some(there) == status["workers_wanted"].as_u64() && further
         };
-        self.wait_for("the job to go on", |s| s["phase"] == "succeeded" || (trains(s) && recovered()))
+        self.wait_for("the job to go on", |s| s["phase"] == "succeeded" || (trains(s) && recovered()));
     }
 }
 
