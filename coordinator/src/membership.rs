@@ -62,6 +62,8 @@ pub struct Membership {
     pub world: u32,
     pub launched_at: UnixMs,
     pub members: Vec<Member>,
+    /// Names of those that ended before they registered: nobody waits for them.
+    pub absent: Vec<String>,
     /// The members were told to form.
     pub formed: bool,
     /// They were asked to save and end.
@@ -85,12 +87,23 @@ pub enum Verdict {
 
 impl Membership {
     pub fn new(world: u32, launched_at: UnixMs) -> Membership {
-        Membership { world, launched_at, members: Vec::new(), formed: false, stopping_since: None }
+        Membership { world, launched_at, members: Vec::new(), absent: Vec::new(), formed: false, stopping_since: None }
     }
 
     /// A generation that trains under an earlier coordinator.
     pub fn adopted(world: u32, now: UnixMs) -> Membership {
         Membership { formed: true, ..Membership::new(world, now) }
+    }
+
+    /// A worker ended. `true`: it had not come yet, and the others may be enough to form without it.
+    pub fn does_without(&mut self, name: &str, min_workers: u32) -> bool {
+        let came = self.formed || self.members.iter().any(|m| m.name == name);
+        let others = (self.world as usize).saturating_sub(self.absent.len() + 1);
+        if came || others < min_workers.max(1) as usize {
+            return false;
+        }
+        self.absent.push(name.into());
+        true
     }
 
     /// Takes a worker back that was a member, here or with an earlier coordinator.
@@ -150,7 +163,8 @@ impl Membership {
         if self.members.len() >= self.world as usize {
             return Verdict::Complete(here);
         }
-        if now.saturating_sub(self.launched_at) >= timeouts.register_ms {
+        let all_known = !self.absent.is_empty() && self.members.len() + self.absent.len() >= self.world as usize;
+        if all_known || now.saturating_sub(self.launched_at) >= timeouts.register_ms {
             return Verdict::Incomplete(self.members.len() as u32);
         }
         Verdict::Wait(here)
@@ -171,6 +185,19 @@ mod tests {
 
     fn timeouts() -> Timeouts {
         Timeouts::of(&Recovery::default())
+    }
+
+    #[test]
+    fn a_worker_that_ends_before_it_came_is_done_without_when_the_others_are_enough() {
+        let mut three = Membership::new(3, 1000);
+        assert!(three.join(member("worker-0", 1100)) && three.join(member("worker-1", 1100)));
+        assert!(!three.does_without("worker-2", 3), "three are needed");
+        assert!(!three.does_without("worker-1", 1), "it was there: it is lost");
+        assert!(matches!(three.review(1200, &timeouts()), Verdict::Wait(_)));
+        assert!(three.does_without("worker-2", 2));
+        assert_eq!(three.review(1200, &timeouts()), Verdict::Incomplete(2));
+        let mut one = Membership::new(1, 1000);
+        assert!(!one.does_without("worker-0", 0), "nobody is left");
     }
 
     #[test]

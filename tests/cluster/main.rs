@@ -6,6 +6,7 @@ mod commands;
 mod configs;
 mod disks;
 mod docs;
+mod partition;
 mod recovery;
 mod resume;
 mod soak;

@@ -71,6 +71,17 @@ impl Server {
         Server::with(folder, &address, &format!("state_dir = {:?}\n", folder.join("state")))
     }
 
+    /// One on another address of this machine, open to whoever reaches that, with a worker program of its own.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn reached_at(folder: &Path, host: &str, worker: &Path) -> Server {
+        let port = free_address().rsplit_once(':').map(|(_, port)| port.to_string()).unwrap_or_default();
+        let state = folder.join("state");
+        let settings = format!("state_dir = {state:?}\nworker_binary = {worker:?}\ndata_roots = [{folder:?}]\n");
+        Server::with(folder, &format!("{host}:{port}"), &settings)
+    }
+
     /// Several that stand by for each other.
     ///
     /// # Panics
@@ -100,7 +111,8 @@ impl Server {
         let config = self.config.to_str().expect("a temporary path is UTF-8");
         let log = std::fs::File::options().create(true).append(true).open(self.config.with_extension("log"));
         let log = log.expect("a log file");
-        let mut serve = coordinator(&["serve", config]);
+        // the test's own network, if it is not loopback
+        let mut serve = coordinator(&["serve", config, "--insecure"]);
         self.process = Some(serve.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
         wait_until("the server", || std::net::TcpStream::connect(&self.address).is_ok());
     }

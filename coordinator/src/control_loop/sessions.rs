@@ -3,10 +3,12 @@
 use super::ControlLoop;
 use super::handle::Session;
 use super::live::Station;
+use super::workers::bounded;
 use crate::job::{FailureKind, JobId};
 use crate::launcher::Exit;
 use crate::membership::Member;
 use crate::placement;
+use accord_proto::job::watch_event::Event as Seen;
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, Register, Underway, directive};
 use std::time::Duration;
@@ -79,6 +81,13 @@ impl ControlLoop {
             return;
         }
         let text = station.culprit(rank, Some(exit.pid), &exit.how);
+        let min_workers = self.entry(id).map_or(u32::MAX, |entry| entry.job.policy.min_workers);
+        let does_without = |station: &mut Station| station.membership.does_without(&exit.worker, min_workers);
+        if self.station(id, generation).is_some_and(does_without) {
+            tracing::warn!(job = %id, generation, reason = text, "a worker does not come");
+            self.tell(id, Seen::Notice(bounded(text)));
+            return self.review(id).await;
+        }
         self.noticed(id, generation, rank);
         self.fail(id, generation, FailureKind::WorkerLost, text).await;
     }

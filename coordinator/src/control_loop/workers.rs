@@ -289,7 +289,7 @@ impl ControlLoop {
         }
     }
 
-    fn tell(&self, id: &JobId, event: Seen) {
+    pub(super) fn tell(&self, id: &JobId, event: Seen) {
         if let Ok(entry) = self.entry(id) {
             entry.tell(event);
         }

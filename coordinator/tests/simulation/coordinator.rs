@@ -281,9 +281,13 @@ impl Coordinator {
             return Ok(());
         }
         let (generation, rank) = name;
-        let Some(station) = coordinator.station.as_ref().filter(|s| s.generation == generation) else { return Ok(()) };
+        let min_workers = coordinator.job.policy.min_workers;
+        let Some(station) = coordinator.station.as_mut().filter(|s| s.generation == generation) else { return Ok(()) };
         if station.done.contains(&rank) {
             return Ok(());
+        }
+        if station.membership.does_without(&worker_name(rank), min_workers) {
+            return Coordinator::review(world);
         }
         Coordinator::lose(world, generation, format!("{} was killed", worker_name(rank)))
     }
