@@ -91,7 +91,7 @@ fn events(run_dir: &Path) -> Vec<Value> {
 #[test]
 fn a_worker_that_is_cut_off_is_done_without_and_taken_in_again() {
     let Some(namespace) = Namespace::new() else { return };
-    let (folder, job) = workspace("irllrec", 700);
+    let (folder, job) = workspace("irllrec", 350);
     let plain = folder.path().join("undisturbed");
     let undisturbed = finish(&mut coordinator(&["run", text(&job), "--run-dir", text(&plain), "--threads", "1"]));
     assert_eq!(undisturbed.code, Some(0), "{}", undisturbed.stderr);
