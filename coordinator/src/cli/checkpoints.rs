@@ -1,7 +1,7 @@
 //! `coordinator checkpoints`: what a job could go on from.
 
 use super::client::{CoordinatorArgs, answer, request};
-use super::output;
+use super::{output, shown};
 use accord_proto::job::{Checkpoint, JobRequest};
 use clap::Args;
 use serde::Serialize;
@@ -31,16 +31,29 @@ struct Shown {
     /// Best validation Recall at the largest k up to here, none before the first, and its epoch.
     best: Option<f64>,
     best_epoch: u64,
+    /// The first that holds the best state so far.
+    holds_best: bool,
     generation: u64,
     workers: u32,
     bytes: u64,
+    committed_at_unix_ms: Option<u64>,
     address: String,
 }
 
 impl From<Checkpoint> for Shown {
     fn from(checkpoint: Checkpoint) -> Shown {
-        let Checkpoint { step, epoch, best, best_epoch, generation, world: workers, bytes, address } = checkpoint;
-        Shown { step, epoch, best, best_epoch, generation, workers, bytes, address }
+        Shown {
+            step: checkpoint.step,
+            epoch: checkpoint.epoch,
+            best: checkpoint.best,
+            best_epoch: checkpoint.best_epoch,
+            holds_best: checkpoint.holds_best,
+            generation: checkpoint.generation,
+            workers: checkpoint.world,
+            bytes: checkpoint.bytes,
+            committed_at_unix_ms: checkpoint.committed_at_unix_ms,
+            address: checkpoint.address,
+        }
     }
 }
 
@@ -50,6 +63,9 @@ pub(super) fn run(args: CheckpointsArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let mut client = args.coordinator.connect().await?;
         let reply = answer(client.checkpoints(request(JobRequest { job_id: args.job })).await)?;
+        if reply.more {
+            output::note("there are older checkpoints, which are not listed");
+        }
         let all: Vec<Shown> = reply.checkpoints.into_iter().map(Shown::from).collect();
         if args.json {
             return output::json(&all);
@@ -58,12 +74,25 @@ pub(super) fn run(args: CheckpointsArgs) -> anyhow::Result<()> {
             output::note("there is no checkpoint yet");
             return Ok(());
         }
-        let row = |c: &Shown| {
-            let best = c.best.map_or("-".into(), |best| format!("{best:.4} (epoch {})", c.best_epoch));
-            let size = format!("{:.1} MB", c.bytes as f64 / 1e6);
-            vec![c.step.to_string(), c.epoch.to_string(), best, c.workers.to_string(), size, c.address.clone()]
-        };
-        output::table(&["step", "epoch", "best", "workers", "size", "address"], all.iter().map(row).collect());
+        let header = ["step", "epoch", "best", "generation", "workers", "size", "age", "address"];
+        output::table(&header, all.iter().map(row).collect());
+        if all.iter().any(|c| c.holds_best) {
+            output::note("* holds the best state: it is kept with the newest ones");
+        }
         Ok(())
     })
+}
+
+fn row(c: &Shown) -> Vec<String> {
+    let mark = if c.holds_best { " *" } else { "" };
+    vec![
+        c.step.to_string(),
+        c.epoch.to_string(),
+        c.best.map_or("-".into(), |best| format!("{best:.4} (epoch {}){mark}", c.best_epoch)),
+        c.generation.to_string(),
+        c.workers.to_string(),
+        format!("{:.1} MB", c.bytes as f64 / 1e6),
+        c.committed_at_unix_ms.map_or("-".into(), shown::age),
+        c.address.clone(),
+    ]
 }

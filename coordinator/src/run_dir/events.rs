@@ -2,7 +2,7 @@
 
 use super::METRICS_FILE;
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -50,6 +50,24 @@ impl EventReader {
     }
 }
 
+#[derive(Deserialize)]
+struct Committed {
+    at_unix_ms: u64,
+    event: String,
+    step: u64,
+}
+
+/// When each step's checkpoint was committed, by step; one that was committed again has the later time. Empty before
+/// there is a file.
+///
+/// # Errors
+/// When the file is there but cannot be read.
+pub fn commit_times(run_dir: &Path) -> io::Result<BTreeMap<u64, u64>> {
+    let lines = EventReader::new(run_dir).next_lines()?;
+    let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Committed>(line).ok());
+    Ok(parsed.filter(|c| c.event == "committed").map(|c| (c.step, c.at_unix_ms)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +90,17 @@ mod tests {
         file.event(&Event::Started { generation: 2, world: 2 }).unwrap();
         let told = reader.next_lines().unwrap();
         assert!(told.len() == 1 && told[0].contains("\"generation\":2"), "{told:?}");
+    }
+
+    #[test]
+    fn commits_have_their_time_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(commit_times(dir.path()).unwrap().is_empty());
+        let line = |event: &str, step: u64, at: u64| {
+            format!("{{\"kind\":\"event\",\"at_unix_ms\":{at},\"event\":\"{event}\",\"step\":{step}}}\n")
+        };
+        let text = line("checkpoint", 7, 1) + &line("committed", 7, 2) + &line("lost", 9, 3) + &line("committed", 7, 4);
+        std::fs::write(dir.path().join(METRICS_FILE), text + "{\"kind\":\"event\",\"at_un").unwrap();
+        assert_eq!(commit_times(dir.path()).unwrap(), BTreeMap::from([(7, 4)]));
     }
 }

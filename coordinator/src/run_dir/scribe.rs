@@ -278,7 +278,7 @@ impl Desk {
 
 /// The first checkpoint that holds the best state so far: the oldest with the newest's best epoch.
 /// `newest_first`: (step, best epoch) of each.
-fn best_step(newest_first: impl Iterator<Item = (u64, u64)>) -> Option<u64> {
+pub(crate) fn best_step(newest_first: impl Iterator<Item = (u64, u64)>) -> Option<u64> {
     let mut best = None;
     for (step, best_epoch) in newest_first {
         match best {

@@ -1,20 +1,19 @@
 //! The user API.
 
+use super::checkpoints::Checkpoints;
 use super::{DataRoots, limits};
 use crate::control_loop::{Handle, Submission};
 use crate::job::JobId;
 use crate::log_store::LogReader;
 use crate::run_dir::events::EventReader;
-use crate::run_dir::{self, RunDirError, State};
-use accord_data::checkpoint::Manifest;
 use accord_proto::job::{
-    Checkpoint, CheckpointsReply, EventsRequest, JobRequest, JobStatus, ListReply, ListRequest, LogLines, LogsRequest,
-    Phase, ScaleRequest, SubmitReply, SubmitRequest, WatchEvent, jobs_server, watch_event,
+    CheckpointsReply, EventsRequest, JobRequest, JobStatus, ListReply, ListRequest, LogLines, LogsRequest, Phase,
+    ScaleRequest, SubmitReply, SubmitRequest, WatchEvent, jobs_server, watch_event,
 };
 use accord_proto::status::{ApiError, ErrorCode};
 use futures::Stream;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -33,11 +32,12 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct Jobs {
     handle: Handle,
     data_roots: DataRoots,
+    checkpoints: Checkpoints,
 }
 
 impl Jobs {
     pub(super) fn new(handle: Handle, data_roots: DataRoots) -> Jobs {
-        Jobs { handle, data_roots }
+        Jobs { handle, data_roots, checkpoints: Checkpoints::new() }
     }
 
     async fn check(&self, request: &SubmitRequest) -> Result<(), Status> {
@@ -133,31 +133,9 @@ impl jobs_server::Jobs for Jobs {
     }
 
     async fn checkpoints(&self, request: Request<JobRequest>) -> Reply<CheckpointsReply> {
-        let run_dir = PathBuf::from(self.handle.status(id(request)?).await?.run_dir);
-        let listed = tokio::task::spawn_blocking(move || checkpoints(&run_dir)).await;
-        let listed = listed.map_err(|e| ApiError::new(ErrorCode::Internal, e.to_string()))?;
-        Ok(Response::new(listed.map_err(|e| ApiError::new(ErrorCode::Unavailable, e.to_string()))?))
+        let run_dir = self.handle.status(id(request)?).await?.run_dir;
+        Ok(Response::new(self.checkpoints.of(run_dir.into()).await?))
     }
-}
-
-/// From the manifests. A job that has not begun to train has none.
-fn checkpoints(run_dir: &Path) -> Result<CheckpointsReply, RunDirError> {
-    let spec = match run_dir::inspect(run_dir)? {
-        State::Empty => return Ok(CheckpointsReply::default()),
-        State::Started(spec) | State::Finished(spec, _) => spec,
-    };
-    let store = accord_objects::open(&spec.checkpoint.uri, run_dir)?;
-    let one = |(step, manifest): (u64, Manifest)| Checkpoint {
-        step,
-        epoch: manifest.progress.epoch,
-        best: manifest.progress.best,
-        best_epoch: manifest.progress.best_epoch,
-        generation: manifest.generation,
-        world: manifest.world,
-        bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-        address: store.address(step),
-    };
-    Ok(CheckpointsReply { checkpoints: store.list()?.into_iter().map(one).collect() })
 }
 
 type Events<T> = mpsc::Sender<Result<T, Status>>;

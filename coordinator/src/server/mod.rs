@@ -7,6 +7,7 @@
 //! * `connections`, `tls`: below gRPC.
 
 mod access;
+mod checkpoints;
 pub(crate) mod connections;
 mod guard;
 mod jobs;

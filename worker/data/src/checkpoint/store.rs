@@ -134,8 +134,19 @@ impl CheckpointStore {
     /// # Errors
     /// A failing place.
     pub fn list(&self) -> Result<Vec<(u64, Manifest)>, CheckpointError> {
+        self.list_newest(usize::MAX)
+    }
+
+    /// As [`list`](Self::list), but at most so many; older ones are not read.
+    ///
+    /// # Errors
+    /// A failing place.
+    pub fn list_newest(&self, most: usize) -> Result<Vec<(u64, Manifest)>, CheckpointError> {
         let mut found = Vec::new();
         for step in self.steps()? {
+            if found.len() == most {
+                break;
+            }
             match self.manifest(step) {
                 Ok(manifest) => found.push((step, manifest)),
                 Err(error) if error.is_retryable() => return Err(error),
