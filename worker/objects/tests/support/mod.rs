@@ -1,5 +1,8 @@
-//! What the tests of this crate share.
+//! What the tests of this crate share; those of the command line take the server.
 #![allow(dead_code, reason = "each test binary takes what it needs")]
+#![allow(clippy::unwrap_used, reason = "a failure here is a failing test")]
+
+pub(crate) mod seaweedfs;
 
 use accord_objects::Options;
 use std::time::Duration;
