@@ -5,12 +5,14 @@ use super::output;
 use accord_proto::job::LogsRequest;
 use accord_proto::status::ApiError;
 use clap::Args;
+use serde::Serialize;
 
 /// Print what a worker of a job said; kept after the worker is gone
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   coordinator logs ml-100k-irllrec-0a1b2c3d4e
-  coordinator logs ml-100k-irllrec-0a1b2c3d4e -f --rank 1")]
+  coordinator logs ml-100k-irllrec-0a1b2c3d4e -f --rank 1
+  coordinator logs ml-100k-irllrec-0a1b2c3d4e --json")]
 pub(super) struct LogsArgs {
     /// Job id, as `submit` and `ps` print it
     #[arg(value_name = "JOB")]
@@ -21,8 +23,18 @@ pub(super) struct LogsArgs {
     /// Which worker
     #[arg(long, value_name = "R", default_value_t = 0)]
     rank: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     coordinator: CoordinatorArgs,
+}
+
+/// What `--json` prints of a line (stable).
+#[derive(Serialize)]
+struct Said<'a> {
+    rank: u32,
+    line: &'a str,
 }
 
 /// # Errors
@@ -33,7 +45,12 @@ pub(super) fn run(args: LogsArgs) -> anyhow::Result<()> {
         let wanted = LogsRequest { job_id: args.job, rank: args.rank, follow: args.follow };
         let mut lines = client.logs(wanted).await.map_err(ApiError::from)?.into_inner();
         while let Some(batch) = lines.message().await.map_err(ApiError::from)? {
-            batch.lines.iter().for_each(output::line);
+            for line in &batch.lines {
+                match args.json {
+                    true => output::line(serde_json::to_string(&Said { rank: args.rank, line })?),
+                    false => output::line(line),
+                }
+            }
         }
         Ok(())
     })

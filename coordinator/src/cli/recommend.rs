@@ -171,6 +171,14 @@ mod tests {
             items: vec![Ranked { rank: 1, item: item("13", "Thirteen"), score: 8.0 }],
         };
         assert_eq!(found, wanted);
+        // what programs read
+        let form = serde_json::json!({
+            "user": "bob",
+            "training_items": 2,
+            "knows": [{"item": "10", "title": "Ten"}, {"item": "11", "title": "Eleven"}],
+            "items": [{"rank": 1, "item": "13", "title": "Thirteen", "score": 8.0}],
+        });
+        assert_eq!(serde_json::to_value(&found).unwrap(), form);
     }
 
     #[test]

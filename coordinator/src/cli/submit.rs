@@ -1,9 +1,10 @@
 //! `coordinator submit`: hands a job to a coordinator.
 
-use super::client::{CoordinatorArgs, answer, request};
+use super::client::{Client, CoordinatorArgs, answer, request};
 use super::watch::{self, Interrupts, Seen, Watch};
 use super::{Interrupted, job_file, output};
 use accord_proto::job::SubmitRequest;
+use accord_proto::status::ApiError;
 use accord_spec::Override;
 use clap::Args;
 use serde::Serialize;
@@ -49,7 +50,8 @@ struct Submitted {
 /// Submits, and watches when asked to.
 ///
 /// # Errors
-/// Bad input, a coordinator that is not there, and with `--watch` the job's failure.
+/// Bad input, a coordinator that is not there, and with `--watch` the job's failure. [`Interrupted`] by Ctrl-C once the
+/// coordinator was asked.
 pub(super) fn run(args: SubmitArgs) -> anyhow::Result<()> {
     let job = job_file::read(&args.job, args.sets)?;
     super::block_on(async {
@@ -61,7 +63,12 @@ pub(super) fn run(args: SubmitArgs) -> anyhow::Result<()> {
             overrides: job.overrides.into_iter().map(Into::into).collect(),
             job_root: job.root.display().to_string(),
         };
-        let reply = answer(client.submit(request(submission)).await)?;
+        // from here on Ctrl-C says what became of the job
+        let mut interrupts = Interrupts::listen()?;
+        let reply = tokio::select! {
+            reply = client.submit(request(submission)) => answer(reply)?,
+            () = interrupts.next() => return Err(unanswered(&submission_id)),
+        };
         let (job_id, repeated) = (reply.job_id, reply.repeated);
         if args.json {
             return output::json(&Submitted { job_id, submission_id, repeated });
@@ -76,12 +83,29 @@ pub(super) fn run(args: SubmitArgs) -> anyhow::Result<()> {
             ));
             return Ok(());
         }
-        let mut interrupts = Interrupts::listen()?;
-        match Watch::start(&mut client, &job_id).await?.follow(&mut interrupts).await? {
+        match watch(&mut client, &job_id, &mut interrupts).await? {
             Seen::Over(status) => watch::conclude(&status),
-            Seen::Interrupt => {
-                Err(Interrupted(format!("the job goes on; look at it with `coordinator status {job_id}`")).into())
-            }
+            Seen::Interrupt => Err(Interrupted(format!(
+                "the job goes on; `coordinator status {job_id}` says how far it is\n  to watch it again, add \
+                 `--submission-id {submission_id}` to this command"
+            ))
+            .into()),
         }
     })
+}
+
+async fn watch(client: &mut Client, job_id: &str, interrupts: &mut Interrupts) -> Result<Seen, ApiError> {
+    let mut watch = tokio::select! {
+        watch = Watch::start(client, job_id) => watch?,
+        () = interrupts.next() => return Ok(Seen::Interrupt),
+    };
+    watch.follow(interrupts).await
+}
+
+fn unanswered(submission_id: &str) -> anyhow::Error {
+    let text = format!(
+        "the coordinator has not answered: `coordinator ps` says whether the job was taken\n  to submit it once and not \
+         twice, add `--submission-id {submission_id}` to this command"
+    );
+    Interrupted(text).into()
 }

@@ -2,6 +2,7 @@
 //! are stand-ins, which speak the real stream.
 
 mod adoption;
+mod commands;
 mod recovery;
 mod stand_in;
 

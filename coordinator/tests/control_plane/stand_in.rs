@@ -221,6 +221,11 @@ impl Stage {
         self.fixed.clone().unwrap_or_else(|| self.folder.path().join(&job.0))
     }
 
+    /// Where clients find it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.plane.address)
+    }
+
     /// Ends the plane; its run directories stay.
     pub(crate) async fn stop(self) -> Arc<tempfile::TempDir> {
         drop(self.client);
