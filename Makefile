@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers build nccl demo check test parity invariance soak bench
+.PHONY: help setup servers build nccl demo check test parity invariance soak fuzz bench
 
 # crates that build without libtorch
 TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
@@ -45,6 +45,11 @@ invariance: setup ## the same model from 1, 2 and 4 workers: MovieLens-100K, and
 
 soak: setup ## kills and freezes on real data, 20 a run: the numbers stay; how long each recovery took
 	ACCORD_SOAK=full cargo test --release -p accord-tests --features torch --test cluster soak -- --nocapture --test-threads 1
+
+# of each target
+SECONDS ?= 60
+fuzz: ## bad job files, checkpoints and datasets by the million: SECONDS=60 for each of three
+	@.ci/fuzz $(SECONDS)
 
 bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)
 	cargo bench -p accord-engine --bench step
