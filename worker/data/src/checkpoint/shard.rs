@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 const IDS: &str = ".ids";
+/// Numbers of a row at most. A table without rows may claim any width, and a reader makes room by it.
+const MOST_WIDTH: usize = 1 << 16;
 
 /// A tensor whose bytes are made when they are written.
 struct Tensor<'a> {
@@ -125,6 +127,9 @@ pub(super) fn decode_rows(bytes: &[u8]) -> Result<Vec<RowView<'_>>, String> {
     for (name, tensor) in file.iter().filter(|(name, _)| !name.ends_with(IDS)) {
         let ids = file.tensor(&format!("{name}{IDS}")).map_err(|e| e.to_string())?;
         match (tensor.dtype(), tensor.shape(), ids.dtype(), ids.shape()) {
+            (Dtype::F32, &[_, width], _, _) if width > MOST_WIDTH => {
+                return Err(format!("table `{name}` has rows of {width} numbers, {MOST_WIDTH} is the most"));
+            }
             (Dtype::F32, &[rows, width], Dtype::U32, &[count]) if rows == count => {
                 tables.push(RowView { name: name.into(), width, ids: ids.data(), values: tensor.data() });
             }

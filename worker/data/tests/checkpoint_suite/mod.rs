@@ -20,6 +20,7 @@ pub(crate) fn run(mut fresh: impl FnMut() -> CheckpointStore) {
         ("the newest and the best are retained", newest_and_best_are_retained),
         ("what is set aside can be committed again", damaged_checkpoint_set_aside_can_be_committed_again),
         ("snapshots that contradict themselves are not written", contradictions_are_not_written),
+        ("a width that no row has is not believed", width_without_rows_is_not_believed),
         ("a file of many parts comes back whole", file_of_many_parts_comes_back_whole),
         ("clearing leaves what is not ours", clearing_leaves_what_is_not_ours),
     ];
@@ -320,6 +321,23 @@ fn contradictions_are_not_written(store: &CheckpointStore) {
         let error = store.read(2, wanted).unwrap_err().to_string();
         assert!(error.contains("table `embeds` has node 0 twice"), "{error}");
     }
+}
+
+/// Found by fuzzing: room was made for as many numbers as the wanted rows would have.
+fn width_without_rows_is_not_believed(store: &CheckpointStore) {
+    let table = |width: usize| RowTable { name: "embeds".into(), ids: vec![], width, values: vec![] };
+    for (step, width) in [(1, 1 << 40), (2, usize::MAX), (3, 64)] {
+        let bare = Snapshot { rows: vec![table(width)], dense: vec![], progress: progress(step) };
+        let files = store.write_shard(step, 1, 0, &bare).unwrap();
+        store.commit(step, &manifest(step, files)).unwrap();
+    }
+    for step in [1, 2] {
+        for wanted in [None, Some([0, 1, 2].as_slice())] {
+            let error = store.read(step, wanted).unwrap_err().to_string();
+            assert!(error.contains("table `embeds` has rows of"), "{error}");
+        }
+    }
+    assert_eq!(store.read(3, Some(&[])).unwrap().rows, [table(64)]);
 }
 
 /// Larger than what an object store takes in one request, twice over.
