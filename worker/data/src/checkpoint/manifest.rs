@@ -5,6 +5,9 @@ use super::CheckpointError;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
 
+/// Bytes, on every file system that Linux mounts; keys in a bucket may be longer.
+const LONGEST_NAME: usize = 255;
+
 /// Everything but tensors that a run needs to go on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,10 +98,15 @@ impl Manifest {
             return Err("it names no file".into());
         }
         for (k, file) in self.files.iter().enumerate() {
-            let mut components = Path::new(&file.name).components();
-            let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
-            if !plain || file.name.ends_with('/') {
+            let path = Path::new(&file.name);
+            // the whole name is one component: `a/` and `a/.` have one too, and are none
+            let plain = path.components().next() == Some(Component::Normal(path.as_os_str()));
+            if !plain {
                 return Err(format!("file name `{}` points outside the checkpoint", file.name));
+            }
+            // asking a file system for such a name fails, which would pass for a failing disk
+            if file.name.len() > LONGEST_NAME || file.name.contains('\0') {
+                return Err(format!("file name {:?} is none that a file can have", file.name));
             }
             if self.files[..k].iter().any(|f| f.name == file.name) {
                 return Err(format!("file `{}` is named twice", file.name));

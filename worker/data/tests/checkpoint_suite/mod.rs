@@ -244,7 +244,7 @@ fn manifest_that_points_elsewhere_is_refused(store: &CheckpointStore) {
     checkpoint(store, 1);
     let outside =
         |name: &str| FileEntry { name: name.into(), bytes: 1, blake3: blake3::hash(b"x").to_hex().to_string() };
-    for name in ["../../secret", "/etc/hostname", "..", ".", "", "a/b", "a/"] {
+    for name in ["../../secret", "/etc/hostname", "..", ".", "", "a/b", "a/", "a/.", "a/./"] {
         let error = store.commit(2, &manifest(2, vec![outside(name)])).unwrap_err().to_string();
         assert_eq!(error, format!("manifest of step 2: file name `{name}` points outside the checkpoint"));
     }
@@ -257,19 +257,32 @@ fn manifest_that_points_elsewhere_is_refused(store: &CheckpointStore) {
     // one that another program wrote, with a right digest, and the file that it points to
     assert!(store.place().put_new("elsewhere/secret", b"x").unwrap());
     for (step, name) in [(3, "../elsewhere/secret"), (4, "a/b")] {
-        let inner = serde_json::to_string(&manifest(step, vec![outside(name)])).unwrap();
-        let text = format!("{{\"blake3\":\"{}\",\"manifest\":{inner}}}", blake3::hash(inner.as_bytes()).to_hex());
-        assert!(store.place().put_new(&format!("{}/manifest.json", folder(step)), text.as_bytes()).unwrap());
+        commit_as_another_program(store, step, &manifest(step, vec![outside(name)]));
         let why = format!("file name `{name}` points outside the checkpoint");
         assert_eq!(store.verify(step).problems[0].why, why);
         assert!(store.read(step, None).unwrap_err().to_string().contains(&why));
     }
+    // found by fuzzing: the place failed at such names, and a failing place ends the search for the newest good one
+    let long = "n".repeat(256);
+    for (step, name) in [(5, "rows-00000/."), (6, "rows\0"), (8, &long)] {
+        commit_as_another_program(store, step, &manifest(step, vec![outside(name)]));
+        assert!(store.verify(step).problems[0].why.contains("file name"), "{:?}", store.verify(step));
+    }
+    let newest = store.newest_good().unwrap();
+    assert_eq!((newest.checkpoint.unwrap().0, newest.damaged), (1, vec![8, 6, 5, 4, 3]));
     // a copied folder
     for name in names(store, &folder(1)) {
         let bytes = bytes_of(store, &format!("{}/{name}", folder(1)));
         store.place().put_new(&format!("{}/{name}", folder(7)), &bytes).unwrap();
     }
     assert_eq!(store.verify(7).problems[0].why, "it says step 1, its folder says 7");
+}
+
+/// With a right digest, and none of the checks of a commit.
+fn commit_as_another_program(store: &CheckpointStore, step: u64, manifest: &Manifest) {
+    let inner = serde_json::to_string(manifest).unwrap();
+    let text = format!("{{\"blake3\":\"{}\",\"manifest\":{inner}}}", blake3::hash(inner.as_bytes()).to_hex());
+    assert!(store.place().put_new(&format!("{}/manifest.json", folder(step)), text.as_bytes()).unwrap());
 }
 
 fn newest_and_best_are_retained(store: &CheckpointStore) {
