@@ -58,6 +58,8 @@ const CASES: &[Case] = &[
         message: "DIR/trn.npz: not a readable .npz archive (invalid Zip archive: Could not find EOCD): the file is truncated or damaged: write it again", ..NPZ },
     Case { name: "archive without shape", make: |d| { good_npz(d); d.put("trn.npz", &zip(&[("row", npy("<i4", &[0], &[]))])); },
         message: "DIR/trn.npz: the archive has no `shape`: save row, col and shape, or use scipy.sparse.save_npz", ..NPZ },
+    Case { name: "archive of nothing", make: |d| { good_npz(d); d.put("trn.npz", &zip(&[])); },
+        message: "DIR/trn.npz: the archive has no `shape`: save row, col and shape, or use scipy.sparse.save_npz", ..NPZ },
     Case { name: "item out of range", make: |d| { good_npz(d); d.put("tst.npz", &coo(&[0, 2], &[2, 4], [3, 4])); },
         message: "DIR/tst.npz/col.npy, entry 1: item id 4 is out of range: there are 4 items, numbered from 0", ..NPZ },
     Case { name: "negative user in a matrix", make: |d| { good_npz(d); d.put("trn.npz", &coo(&[0, -2], &[2, 3], [3, 4])); },

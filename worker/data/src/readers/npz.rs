@@ -8,7 +8,7 @@ use crate::error::{DataError, Side};
 use crate::manifest::Repairs;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 /// Reads the parts of a dataset and its catalog.
@@ -189,11 +189,14 @@ fn expand(indptr: &Member, rows: usize, entries: usize) -> Result<Vec<u32>, Data
 }
 
 /// The unpacked arrays of an archive.
-struct Members(Vec<Member>);
+struct Members {
+    archive: PathBuf,
+    members: Vec<Member>,
+}
 
 struct Member {
     /// `archive.npz/name.npy`, for messages.
-    path: std::path::PathBuf,
+    path: PathBuf,
     bytes: Vec<u8>,
 }
 
@@ -248,18 +251,17 @@ impl Members {
             }
             members.push(Member { path: path.join(name), bytes });
         }
-        Ok(Members(members))
+        Ok(Members { archive: path.into(), members })
     }
 
     fn get(&self, name: &str) -> Option<&Member> {
-        self.0.iter().find(|m| m.path.file_stem().is_some_and(|s| s == name))
+        self.members.iter().find(|m| m.path.file_stem().is_some_and(|s| s == name))
     }
 
     fn need(&self, name: &str) -> Result<&Member, DataError> {
         self.get(name).ok_or_else(|| {
-            let archive = self.0.first().and_then(|m| m.path.parent()).unwrap_or(Path::new("archive"));
             DataError::malformed(
-                archive,
+                &self.archive,
                 format!("the archive has no `{name}`"),
                 "save row, col and shape, or use scipy.sparse.save_npz",
             )
