@@ -95,11 +95,11 @@ impl Membership {
         Membership { formed: true, ..Membership::new(world, now) }
     }
 
-    /// A worker ended. `true`: it had not come yet, and the others may be enough to form without it.
-    pub fn does_without(&mut self, name: &str, min_workers: u32) -> bool {
+    /// A worker ended. `true`: it had not come yet, and the others may be `enough` to form without it.
+    pub fn does_without(&mut self, name: &str, enough: u32) -> bool {
         let came = self.formed || self.members.iter().any(|m| m.name == name);
         let others = (self.world as usize).saturating_sub(self.absent.len() + 1);
-        if came || others < min_workers.max(1) as usize {
+        if came || others < enough.max(1) as usize {
             return false;
         }
         self.absent.push(name.into());

@@ -168,7 +168,10 @@ fn soak(name: &str, subject: &Subject, disturbances: &[Disturbance], seed: u64) 
     let done = collect(child);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(made > 0, "{name}: the run was over before it was disturbed");
-    assert_eq!(lines(&run_dir), undisturbed, "{name}, seed {seed}");
+    let disturbed = lines(&run_dir);
+    let difference = disturbed.iter().zip(&undisturbed).find(|(ours, theirs)| ours != theirs);
+    assert_eq!(difference, None, "{name}, seed {seed}: the first line that differs");
+    assert_eq!(disturbed.len(), undisturbed.len(), "{name}, seed {seed}");
     let embeddings = ["undisturbed", "disturbed"]
         .map(|run| std::fs::read(folder.path().join(run).join("export/embeddings.safetensors")).unwrap());
     assert!(embeddings[0] == embeddings[1], "{name}, seed {seed}: the embeddings differ");
@@ -195,6 +198,8 @@ fn a_job_that_dies_of_itself_again_and_again_ends_with_its_culprit() {
     let (folder, job) = workspace("irllrec", 5000);
     let run_dir = folder.path().join("run");
     let mut command = coordinator(&["run", text(&job), "--run-dir", text(&run_dir), "--workers", "2"]);
+    // with one it would go on
+    command.args(["--set", "cluster.min_workers=2"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut killed = 0;
     // each generation dies before it takes a step

@@ -81,8 +81,8 @@ impl ControlLoop {
             return;
         }
         let text = station.culprit(rank, Some(exit.pid), &exit.how);
-        let min_workers = self.entry(id).map_or(u32::MAX, |entry| entry.job.policy.min_workers);
-        let does_without = |station: &mut Station| station.membership.does_without(&exit.worker, min_workers);
+        let enough = self.entry(id).map_or(u32::MAX, |entry| entry.job.enough_without_replacement());
+        let does_without = |station: &mut Station| station.membership.does_without(&exit.worker, enough);
         if self.station(id, generation).is_some_and(does_without) {
             tracing::warn!(job = %id, generation, reason = text, "a worker does not come");
             self.tell(id, Seen::Notice(bounded(text)));

@@ -141,6 +141,15 @@ fn training_goes_on_with_fewer_workers_and_tries_for_all_of_them_later() {
 }
 
 #[test]
+fn a_worker_that_does_not_come_is_replaced_before_it_is_done_without() {
+    let mut job = running();
+    job.apply(4, failed(1, 10)).unwrap();
+    assert_eq!(job.enough_without_replacement(), 3, "generation 2 wants all three");
+    job.apply(5, failed(2, 0)).unwrap();
+    assert_eq!(job.enough_without_replacement(), 2, "another one did not help");
+}
+
+#[test]
 fn too_few_workers_are_waited_for_and_then_given_up() {
     let mut job = running();
     for generation in 1..=3 {

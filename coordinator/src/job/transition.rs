@@ -199,6 +199,12 @@ impl Job {
         }
     }
 
+    /// How many workers are enough when one ended before it came: it is replaced first, and when that did not help, training
+    /// goes on with `min_workers`.
+    pub fn enough_without_replacement(&self) -> u32 {
+        if self.history.fruitless == 0 { self.world } else { self.policy.min_workers }
+    }
+
     /// The next generation begins.
     fn start(&mut self, now: UnixMs) -> Effect {
         self.generation += 1;

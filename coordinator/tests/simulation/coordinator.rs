@@ -281,12 +281,12 @@ impl Coordinator {
             return Ok(());
         }
         let (generation, rank) = name;
-        let min_workers = coordinator.job.policy.min_workers;
+        let enough = coordinator.job.enough_without_replacement();
         let Some(station) = coordinator.station.as_mut().filter(|s| s.generation == generation) else { return Ok(()) };
         if station.done.contains(&rank) {
             return Ok(());
         }
-        if station.membership.does_without(&worker_name(rank), min_workers) {
+        if station.membership.does_without(&worker_name(rank), enough) {
             return Coordinator::review(world);
         }
         Coordinator::lose(world, generation, format!("{} was killed", worker_name(rank)))
