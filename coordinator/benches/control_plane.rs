@@ -5,7 +5,7 @@
 
 use accord_coordinator::control_loop::{Handle, RunDirs, Submission};
 use accord_coordinator::job::JobId;
-use accord_coordinator::launcher::{LaunchError, LaunchRequest, Launcher};
+use accord_coordinator::launcher::{LaunchError, LaunchRequest, Launcher, Next};
 use accord_coordinator::plane::{self, PlaneOptions};
 use accord_coordinator::server::ServerOptions;
 use accord_coordinator::store::EmbeddedStore;
@@ -42,7 +42,7 @@ impl Launcher for StandIns {
         Box::pin(async { Ok(0) })
     }
 
-    fn release(&self, _: &JobId, _: u64, _: Duration) {}
+    fn release(&self, _: &JobId, _: u64, _: Duration, _: Next) {}
 
     fn shut_down(&self, _: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async {})

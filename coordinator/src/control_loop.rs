@@ -133,6 +133,8 @@ impl ControlLoop {
                 Err(error) => tracing::error!(key = name, %error, "a job's record cannot be read; it is left alone"),
             }
         }
+        let ended = self.jobs.values().filter(|e| e.job.phase.is_over() && e.job.phase != Phase::Succeeded);
+        self.options.launcher.sweep(ended.map(|e| e.job.id.clone()).collect());
         let ids: Vec<JobId> = self.jobs.keys().cloned().collect();
         for id in ids {
             self.happen(&id, Event::CoordinatorRestarted).await;
@@ -225,7 +227,7 @@ impl ControlLoop {
             Command::SessionClosed { session } => self.session_closed(&session),
             Command::Opened { job, generation, result } => self.opened(&job, generation, *result).await,
             Command::NotLaunched { job, generation, error } => self.not_launched(&job, generation, error).await,
-            Command::Exited { job, generation, exit } => self.exited(&job, generation, exit).await,
+            Command::Sighted { job, generation, sighting } => self.sighted(&job, generation, sighting).await,
             Command::NotAdopted { job, generation, why } => self.not_adopted(&job, generation, &why).await,
             Command::Recorded { job, generation, record } => self.recorded(&job, generation, record).await,
             Command::Retry { job, event } => self.happen(&job, event).await,
@@ -235,7 +237,9 @@ impl ControlLoop {
     }
 
     async fn submit(&mut self, submission: Submission) -> Result<(JobId, bool), ApiError> {
-        let job = submission::job_of(submission, &self.options.run_dirs, self.clock.now())?;
+        let (job, spec) = submission::job_of(submission, &self.options.run_dirs, self.clock.now())?;
+        let checked = self.options.launcher.check(&job.id, &spec);
+        checked.map_err(|why| ApiError::new(ErrorCode::BadInput, why))?;
         if let Some(known) = submission::known(&job, self.jobs.values().map(|e| &e.job))? {
             return Ok((known, true));
         }

@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
 
 use crate::job::UnixMs;
-use crate::placement::worker_name;
+use crate::placement::{self, worker_name};
 use accord_spec::Recovery;
 
 /// Every time-out of a generation, derived from `recovery`.
@@ -68,6 +68,16 @@ pub struct Membership {
     pub formed: bool,
     /// They were asked to save and end.
     pub stopping_since: Option<UnixMs>,
+    /// None: what there is counts at the deadline for registering.
+    pub patience: Option<Patience>,
+}
+
+/// How workers are waited for that come when a cluster has room for them: too few are no failure, however long it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    pub at_least: u32,
+    /// How long all of them are waited for.
+    pub within_ms: u64,
 }
 
 /// What to do about a generation now.
@@ -87,7 +97,15 @@ pub enum Verdict {
 
 impl Membership {
     pub fn new(world: u32, launched_at: UnixMs) -> Membership {
-        Membership { world, launched_at, members: Vec::new(), absent: Vec::new(), formed: false, stopping_since: None }
+        Membership {
+            world,
+            launched_at,
+            members: Vec::new(),
+            absent: Vec::new(),
+            formed: false,
+            stopping_since: None,
+            patience: None,
+        }
     }
 
     /// A generation that trains under an earlier coordinator.
@@ -110,6 +128,21 @@ impl Membership {
     pub fn rejoin(&mut self, member: Member) {
         self.members.retain(|m| m.name != member.name);
         self.members.push(member);
+    }
+
+    /// The rank for a worker of `host` that asks for a seat: the one it had, the one it would rather have, or the first that
+    /// is free. None: all are taken.
+    pub fn seat(&self, host: &str, preferred: Option<u32>) -> Option<u32> {
+        if let Some(own) = self.rank_at(host) {
+            return Some(own);
+        }
+        let is_free = |rank: &u32| self.members.iter().all(|m| m.name != worker_name(*rank));
+        preferred.filter(|rank| *rank < self.world && is_free(rank)).or_else(|| (0..self.world).find(is_free))
+    }
+
+    /// Who registered from that host.
+    pub fn rank_at(&self, host: &str) -> Option<u32> {
+        self.members.iter().find(|m| m.host == host).and_then(|m| placement::rank_of(&m.name))
     }
 
     /// Takes a worker in. `false`: one of that name is here already, or the generation is full.
@@ -164,7 +197,9 @@ impl Membership {
             return Verdict::Complete(here);
         }
         let all_known = !self.absent.is_empty() && self.members.len() + self.absent.len() >= self.world as usize;
-        if all_known || now.saturating_sub(self.launched_at) >= timeouts.register_ms {
+        let (at_least, within_ms) = self.patience.map_or((0, timeouts.register_ms), |p| (p.at_least, p.within_ms));
+        let is_late = now.saturating_sub(self.launched_at) >= within_ms && self.members.len() >= at_least as usize;
+        if all_known || is_late {
             return Verdict::Incomplete(self.members.len() as u32);
         }
         Verdict::Wait(here)
@@ -223,6 +258,28 @@ mod tests {
         two.join(member("worker-1", 31_000));
         assert!(matches!(two.review(30_999, &timeouts()), Verdict::Wait(_)));
         assert_eq!(two.review(31_000, &timeouts()), Verdict::Incomplete(1));
+    }
+
+    #[test]
+    fn a_cluster_without_room_is_waited_for_until_there_are_enough() {
+        let mut three = Membership::new(3, 1000);
+        three.patience = Some(Patience { at_least: 2, within_ms: 5000 });
+        three.join(member("worker-1", 86_400_000));
+        assert!(matches!(three.review(86_400_000, &timeouts()), Verdict::Wait(_)), "one of two that are needed");
+        three.join(member("worker-0", 86_400_000));
+        assert_eq!(three.review(86_400_000, &timeouts()), Verdict::Incomplete(2));
+    }
+
+    #[test]
+    fn a_seat_is_the_one_it_had_or_would_have_or_any() {
+        let at = |name: &str, host: &str| Member { host: host.into(), ..member(name, 0) };
+        let mut two = Membership::new(2, 0);
+        assert_eq!(two.seat("pod-5", Some(5)), Some(0), "a rank beyond the world is none");
+        two.join(at("worker-1", "pod-1"));
+        assert_eq!(two.seat("pod-1", Some(0)), Some(1), "it is back");
+        assert_eq!(two.seat("pod-2", Some(1)), Some(0));
+        two.join(at("worker-0", "pod-2"));
+        assert_eq!(two.seat("pod-3", Some(0)), None);
     }
 
     #[test]

@@ -19,12 +19,12 @@ pub struct MeetingPoint {
 }
 
 impl MeetingPoint {
-    /// Listens at the address by which this machine reaches the coordinator: other workers reach it by that too.
+    /// Listens at `own`, or at the address by which this machine reaches the coordinator: other workers reach it by that.
     ///
     /// # Errors
     /// When no port can be had.
-    pub fn open(coordinator: &str) -> Result<MeetingPoint, CollectiveError> {
-        let host = address_towards(coordinator).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    pub fn open(own: Option<IpAddr>, coordinator: &str) -> Result<MeetingPoint, CollectiveError> {
+        let host = own.or_else(|| address_towards(coordinator)).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (store, port) = Store::serve(&host.to_string(), MEET_WITHIN)?;
         Ok(MeetingPoint { store, host, port })
     }

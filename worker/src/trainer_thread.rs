@@ -113,7 +113,9 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     let Assignment { form, generation, meeting, uplink, orders } = assignment;
     let spec = accord_spec::parse(&form.job_toml, &[]).map_err(Failure::bad_input)?;
     let run_dir = Path::new(&form.run_dir);
-    let (rank, world, threads) = (form.rank as usize, form.world as usize, form.threads as usize);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if form.threads == 0 { cores } else { form.threads as usize };
+    let (rank, world) = (form.rank as usize, form.world as usize);
     tracing::info!(rank, world, threads, model = spec.model.kind.name(), "training");
     let device = device::pick(spec.cluster.device, rank)?;
     let cuda = if let tch::Device::Cuda(device) = device { Some(device) } else { None };
@@ -210,7 +212,7 @@ mod tests {
     fn ending_of(job_toml: &str) -> Message {
         let (uplink, _sent) = Uplink::to_channel();
         let form = Form { world: 1, threads: 1, job_toml: job_toml.into(), job_root: "/".into(), ..Form::default() };
-        let meeting = MeetingPoint::open("http://127.0.0.1:1").unwrap();
+        let meeting = MeetingPoint::open(None, "http://127.0.0.1:1").unwrap();
         let assignment = Assignment { form, generation: 1, meeting, uplink, orders: Arc::default() };
         start(assignment).unwrap().blocking_recv().unwrap()
     }

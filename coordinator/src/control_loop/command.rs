@@ -2,7 +2,7 @@
 
 use super::handle::{Session, Submission};
 use crate::job::{Event, JobId};
-use crate::launcher::{Exit, LaunchError};
+use crate::launcher::{LaunchError, Sighting};
 use crate::run_dir::RunDirError;
 use crate::run_dir::open::Opened;
 use crate::run_dir::scribe::Record;
@@ -73,11 +73,11 @@ pub(super) enum Command {
         generation: u64,
         error: LaunchError,
     },
-    /// A worker's process ended.
-    Exited {
+    /// The launcher saw something of its workers.
+    Sighted {
         job: JobId,
         generation: u64,
-        exit: Exit,
+        sighting: Sighting,
     },
     /// The scribe answers.
     Recorded {

@@ -5,9 +5,9 @@ use super::live::{Live, Station};
 use super::workers::bounded;
 use super::{ControlLoop, Event};
 use crate::job::{Effect, Failure, FailureKind, JobId, Phase};
-use crate::launcher::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker};
+use crate::launcher::{LaunchError, LaunchRequest, LaunchWorker, Next, SightSink};
 use crate::log_store::RankLog;
-use crate::membership::{Membership, Timeouts};
+use crate::membership::{Membership, Patience, Timeouts};
 use crate::placement;
 use crate::run_dir::open::{OpenRequest, Opened, open};
 use crate::run_dir::scribe::{self, RecordSink, Run, Scribe};
@@ -133,6 +133,11 @@ impl ControlLoop {
         let mut membership =
             if is_adopted { Membership::adopted(job.world, now) } else { Membership::new(job.world, now) };
         membership.stopping_since = job.stopping.map(|_| now);
+        if self.options.launcher.is_remote() {
+            let pods = &live.spec.kubernetes;
+            let within_ms = if resume.is_none() { pods.form_within_ms } else { job.policy.replace_within_ms };
+            membership.patience = Some(Patience { at_least: job.policy.min_workers, within_ms });
+        }
         live.station = Some(Station {
             membership,
             scribe,
@@ -146,16 +151,20 @@ impl ControlLoop {
             let_down: None,
             ready: BTreeSet::new(),
             done: BTreeSet::new(),
+            is_asked_for_seats: false,
+            waits: None,
         });
         let request = LaunchRequest {
             job: id.clone(),
             generation,
+            spec: live.spec.clone(),
+            wanted: job.workers,
             coordinators,
             detect_within_ms: live.timeouts.silent_ms,
             alone_ms: live.spec.recovery.coordinator_within_ms,
             token: job.token.clone(),
             workers,
-            exited: exit_sink(commands.clone(), id.clone(), generation),
+            sink: sight_sink(commands.clone(), id.clone(), generation),
         };
         for notice in notices {
             entry.tell(accord_proto::job::watch_event::Event::Notice(notice));
@@ -241,7 +250,12 @@ impl ControlLoop {
         // dropping it ends the scribe, when it has written all, and the workers' streams
         if let Some(live) = entry.live.take_if(|l| l.generation == generation) {
             let grace = grace.unwrap_or(Duration::from_millis(live.timeouts.grace_ms));
-            self.options.launcher.release(id, generation, grace);
+            let next = match &entry.job.phase {
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Recovering { .. } => Next::Generation,
+                Phase::Succeeded => Next::Success,
+                Phase::Queued | Phase::Failed { .. } | Phase::Cancelled | Phase::Suspended => Next::End,
+            };
+            self.options.launcher.release(id, generation, grace, next);
         }
     }
 
@@ -288,12 +302,12 @@ fn record_sink(commands: WeakSender<Command>, job: JobId, generation: u64) -> Re
     Box::new(move |record| tell(&commands, Command::Recorded { job: job.clone(), generation, record }))
 }
 
-fn exit_sink(commands: WeakSender<Command>, job: JobId, generation: u64) -> ExitSink {
-    Arc::new(move |exit: Exit| {
+fn sight_sink(commands: WeakSender<Command>, job: JobId, generation: u64) -> SightSink {
+    Arc::new(move |sighting| {
         let (commands, job) = (commands.clone(), job.clone());
         Box::pin(async move {
             if let Some(commands) = commands.upgrade() {
-                let _ = commands.send(Command::Exited { job, generation, exit }).await;
+                let _ = commands.send(Command::Sighted { job, generation, sighting }).await;
             }
         })
     })

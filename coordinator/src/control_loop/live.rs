@@ -70,6 +70,10 @@ pub(super) struct Station {
     pub(super) ready: BTreeSet<u32>,
     /// Ranks that said their last message: their end is no loss.
     pub(super) done: BTreeSet<u32>,
+    /// A worker came after the generation had formed, and would be of the next.
+    pub(super) is_asked_for_seats: bool,
+    /// What keeps workers from coming, in the launcher's words.
+    pub(super) waits: Option<String>,
 }
 
 impl Station {
@@ -188,10 +192,15 @@ impl Entry {
 }
 
 fn forming(station: Option<&Station>) -> String {
-    match station.map(|s| &s.membership) {
-        None => "the run directory is being opened".into(),
-        Some(membership) if membership.formed => "workers load their data".into(),
-        Some(membership) => format!("{} of {} workers registered", membership.members.len(), membership.world),
+    let Some(station) = station else { return "the run directory is being opened".into() };
+    let membership = &station.membership;
+    if membership.formed {
+        return "workers load their data".into();
+    }
+    let here = format!("{} of {} workers registered", membership.members.len(), membership.world);
+    match &station.waits {
+        None => here,
+        Some(waits) => format!("{here}; waiting: {waits}"),
     }
 }
 

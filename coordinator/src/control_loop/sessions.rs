@@ -5,7 +5,7 @@ use super::handle::Session;
 use super::live::Station;
 use super::workers::bounded;
 use crate::job::{FailureKind, JobId};
-use crate::launcher::Exit;
+use crate::launcher::{Exit, Sighting};
 use crate::membership::Member;
 use crate::placement;
 use accord_proto::job::watch_event::Event as Seen;
@@ -13,6 +13,9 @@ use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, Register, Underway, directive};
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// A worker of this generation outlives generations, and asks for a seat in the one that forms.
+const ANY_GENERATION: u64 = 0;
 
 impl ControlLoop {
     pub(super) fn register(
@@ -22,15 +25,19 @@ impl ControlLoop {
         directives: mpsc::Sender<Directive>,
     ) -> Result<Session, ApiError> {
         let now = self.clock.now();
-        let id = JobId(register.job_id);
+        let id = JobId(register.job_id.clone());
         let job = &self.entry(&id)?.job;
         if !same_secret(&job.token, &register.token) {
             tracing::warn!(job = %id, worker = register.worker, "a worker came with a wrong token");
             return Err(ApiError::new(ErrorCode::WrongToken, format!("the token is not that of job {id}")));
         }
-        let world = job.world;
-        let rank = placement::rank_of(&register.worker).filter(|rank| *rank < world);
-        let Some(rank) = rank else {
+        let asks_for_seat = generation == ANY_GENERATION;
+        let (generation, rank) = match asks_for_seat {
+            true => self.seat(&id, &register)?,
+            false => (generation, placement::rank_of(&register.worker)),
+        };
+        let world = self.entry(&id)?.job.world;
+        let Some(rank) = rank.filter(|rank| *rank < world) else {
             return Err(ApiError::new(ErrorCode::BadInput, format!("{} is no worker of job {id}", register.worker)));
         };
         self.sessions += 1;
@@ -39,10 +46,18 @@ impl ControlLoop {
         let Some(station) = live.station.as_mut() else {
             return Err(ApiError::new(ErrorCode::Unavailable, format!("job {id} is being taken up")));
         };
-        let Register { worker: name, host, pid, store, underway, .. } = register;
-        let member = Member { name, host, pid, last_heard: now, broken_since: None };
+        let Register { host, pid, store, underway, .. } = register;
+        let member = Member { name: placement::worker_name(rank), host, pid, last_heard: now, broken_since: None };
         match underway {
             Some(underway) => station.take_back(member, &session, underway, directives)?,
+            None if asks_for_seat => {
+                let seat = directive::Directive::Seat(wire::Seat { rank });
+                // a queue of its own, still empty
+                let _ = directives.try_send(Directive { generation, directive: Some(seat) });
+                station.membership.rejoin(member);
+                station.directives.insert(rank, (session.number, directives));
+                station.stores.insert(rank, store);
+            }
             None => {
                 let taken = format!("{} is registered already", member.name);
                 if !station.membership.join(member) {
@@ -53,6 +68,34 @@ impl ControlLoop {
             }
         }
         Ok(session)
+    }
+
+    /// A seat in the generation that forms, for a worker that outlives generations.
+    fn seat(&mut self, id: &JobId, register: &Register) -> Result<(u64, Option<u32>), ApiError> {
+        let phase = self.entry(id)?.job.phase.clone();
+        if phase.is_over() {
+            let text = format!("job {id} is {}: it needs no workers", phase.name());
+            return Err(ApiError::new(ErrorCode::StaleGeneration, text));
+        }
+        let none = |why: String| Err(ApiError::new(ErrorCode::Unavailable, why));
+        let Some(live) = self.jobs.get_mut(id).and_then(|entry| entry.live.as_mut()) else {
+            return none(format!("job {id} forms no generation now"));
+        };
+        let generation = live.generation;
+        match &mut live.station {
+            None => none(format!("job {id} is being taken up")),
+            Some(station) if station.membership.formed => {
+                station.is_asked_for_seats = true;
+                none(format!("generation {generation} of job {id} has formed: the next one may need this worker"))
+            }
+            Some(station) => {
+                let preferred = placement::rank_of(&register.worker);
+                match station.membership.seat(&register.host, preferred) {
+                    Some(rank) => Ok((generation, Some(rank))),
+                    None => none(format!("every seat of generation {generation} of job {id} is taken")),
+                }
+            }
+        }
     }
 
     /// The process's end, which comes soon after, explains more than the stream's, and the worker may come back: both
@@ -74,15 +117,39 @@ impl ControlLoop {
         }
     }
 
-    pub(super) async fn exited(&mut self, id: &JobId, generation: u64, exit: Exit) {
+    pub(super) async fn sighted(&mut self, id: &JobId, generation: u64, sighting: Sighting) {
+        match sighting {
+            Sighting::Exit(exit) => self.exited(id, generation, exit).await,
+            Sighting::Waits(waits) => {
+                let Some(station) = self.station(id, generation) else { return };
+                let waits = waits.map(bounded);
+                if station.waits == waits {
+                    return;
+                }
+                station.waits.clone_from(&waits);
+                if let Some(waits) = waits {
+                    self.tell(id, Seen::Notice(format!("waiting: {waits}")));
+                }
+                let queue = self.queue_reason();
+                if let Ok(entry) = self.entry(id) {
+                    entry.tell_status(&queue);
+                }
+            }
+            Sighting::Broken(failure) => self.fail(id, generation, failure.kind, failure.text).await,
+        }
+    }
+
+    async fn exited(&mut self, id: &JobId, generation: u64, exit: Exit) {
         let Some(station) = self.station(id, generation) else { return };
-        let Some(rank) = placement::rank_of(&exit.worker) else { return };
+        // the end of a host that never came says nothing of this generation
+        let rank = placement::rank_of(&exit.worker).or_else(|| station.membership.rank_at(&exit.worker));
+        let Some(rank) = rank else { return };
         if station.done.contains(&rank) {
             return;
         }
         let text = station.culprit(rank, Some(exit.pid), &exit.how);
         let enough = self.entry(id).map_or(u32::MAX, |entry| entry.job.enough_without_replacement());
-        let does_without = |station: &mut Station| station.membership.does_without(&exit.worker, enough);
+        let does_without = |station: &mut Station| station.membership.does_without(&placement::worker_name(rank), enough);
         if self.station(id, generation).is_some_and(does_without) {
             tracing::warn!(job = %id, generation, reason = text, "a worker does not come");
             self.tell(id, Seen::Notice(bounded(text)));

@@ -4,6 +4,7 @@ use super::handle::Submission;
 use crate::job::{History, Job, JobId, Phase, Policy, UnixMs};
 use crate::membership::Timeouts;
 use accord_proto::status::{ApiError, ErrorCode};
+use accord_spec::JobSpec;
 use std::path::{Path, PathBuf};
 
 /// Longer ids are no ids.
@@ -29,7 +30,7 @@ impl RunDirs {
 
 /// # Errors
 /// [`ErrorCode::BadInput`], with the message of the job file's parser.
-pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Result<Job, ApiError> {
+pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Result<(Job, JobSpec), ApiError> {
     let bad = |text: String| ApiError::new(ErrorCode::BadInput, text);
     let Submission { submission_id, job_toml, overrides, job_root } = submission;
     if submission_id.is_empty() || submission_id.len() > MAX_ID_BYTES {
@@ -46,10 +47,10 @@ pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Res
     // the same submission id gives the same job
     let digest = blake3::hash(submission_id.as_bytes()).to_hex();
     let id = JobId(format!("{}-{}", spec.job.name, &digest[..10]));
-    Ok(Job {
+    let job = Job {
         run_dir: dirs.of(&id),
         id,
-        name: spec.job.name,
+        name: spec.job.name.clone(),
         submission_id,
         job_toml,
         job_root,
@@ -68,7 +69,8 @@ pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Res
         generation: 0,
         stopping: None,
         history: History::default(),
-    })
+    };
+    Ok((job, spec))
 }
 
 /// # Errors
@@ -107,7 +109,7 @@ mod tests {
         let job_toml = format!("[job]\nname = \"{name}\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n");
         let (submission_id, job_root) = (submission_id.into(), job_root.into());
         let submission = Submission { submission_id, job_toml, overrides: Vec::new(), job_root };
-        job_of(submission, &RunDirs::Under("runs".into()), 0).unwrap()
+        job_of(submission, &RunDirs::Under("runs".into()), 0).unwrap().0
     }
 
     #[test]

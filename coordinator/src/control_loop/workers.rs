@@ -117,6 +117,10 @@ impl ControlLoop {
                 self.write(session, scribe::Entry::Finished { rank: *rank, report }).await;
             }
             Message::Stopped(_) => self.write(session, scribe::Entry::Stopped { rank: *rank }).await,
+            Message::Leaving(_) => {
+                self.tell(id, Seen::Notice(format!("{name} was told to end: the job saves its state")));
+                self.happen(id, Event::Leaving { generation: *generation }).await;
+            }
         }
         Ok(())
     }
@@ -209,7 +213,14 @@ impl ControlLoop {
         let now = self.clock.now();
         let due = |job: &Job| job.history.grow.is_some_and(|grow| grow.at <= now) && job.world < job.workers;
         let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
-        let ids: Vec<JobId> = self.jobs.values().filter(|e| due(&e.job)).map(|e| e.job.id.clone()).collect();
+        // a launcher of this machine finds out by trying; elsewhere, whoever is there has asked
+        let is_remote = self.options.launcher.is_remote();
+        let there = |e: &Entry| {
+            let station = e.live.as_ref().and_then(|live| live.station.as_ref());
+            !is_remote || station.is_some_and(|station| station.is_asked_for_seats)
+        };
+        let due = self.jobs.values().filter(|e| due(&e.job) && there(e));
+        let ids: Vec<JobId> = due.map(|e| e.job.id.clone()).collect();
         for id in ids {
             self.happen(&id, Event::GrowDue).await;
         }
@@ -253,6 +264,7 @@ impl ControlLoop {
 
     fn form(&mut self, id: &JobId, generation: u64) {
         let cores = self.options.cores;
+        let is_remote = self.options.launcher.is_remote();
         let Some(entry) = self.jobs.get_mut(id) else { return };
         let Entry { job, live: Some(live), .. } = entry else { return };
         let (spec, timeouts) = (&live.spec, live.timeouts);
@@ -266,7 +278,10 @@ impl ControlLoop {
                 job_toml: job.job_toml.clone(),
                 job_root: job.job_root.display().to_string(),
                 run_dir: job.run_dir.display().to_string(),
-                threads: placement::threads(spec.cluster.threads_per_worker, cores, job.world),
+                threads: match is_remote {
+                    true => spec.cluster.threads_per_worker as u32,
+                    false => placement::threads(spec.cluster.threads_per_worker, cores, job.world),
+                },
                 heartbeat_ms: timeouts.heartbeat_ms,
                 resume: resume.map(|r| wire::Resume { step: r.step, data_digest: r.data_digest.clone() }),
                 store: station.stores.get(&0).cloned().unwrap_or_default(),

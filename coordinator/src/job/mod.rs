@@ -219,6 +219,10 @@ pub enum Event {
     },
     /// It is time to try for all workers again.
     GrowDue,
+    /// A worker was told to end by its cluster: the state is saved while it can be.
+    Leaving {
+        generation: u64,
+    },
     /// A new coordinator process took the job over.
     CoordinatorRestarted,
     /// There are no workers of the generation that could be adopted.

@@ -150,6 +150,24 @@ fn a_worker_that_does_not_come_is_replaced_before_it_is_done_without() {
 }
 
 #[test]
+fn a_worker_that_is_leaving_makes_the_job_save_and_go_on_with_another() {
+    let mut job = queued();
+    job.apply(2, Event::Placed).unwrap();
+    assert_eq!(job.apply(3, Event::Leaving { generation: 1 }).unwrap(), [], "nothing is trained yet");
+    job.apply(3, Event::Ready { generation: 1 }).unwrap();
+    let leaving = Event::Leaving { generation: 1 };
+    assert_eq!(job.apply(4, leaving.clone()).unwrap(), [Effect::CheckpointAndStop { generation: 1 }]);
+    assert_eq!(job.apply(4, leaving.clone()).unwrap(), [], "another one of the same node");
+    let mut suspending = job.clone();
+    suspending.apply(5, Event::SuspendAsked).unwrap();
+    suspending.apply(5, leaving).unwrap();
+    assert_eq!(suspending.stopping, Some(Stopping::Suspend));
+    let effects = job.apply(6, Event::Stopped { generation: 1 }).unwrap();
+    assert_eq!(effects, [Effect::Release { generation: 1 }, Effect::Launch { generation: 2 }]);
+    assert_eq!((job.world, job.history.restarts.len()), (3, 0), "it is no failure");
+}
+
+#[test]
 fn too_few_workers_are_waited_for_and_then_given_up() {
     let mut job = running();
     for generation in 1..=3 {

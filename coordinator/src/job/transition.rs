@@ -50,6 +50,7 @@ impl Job {
             | Event::GenerationFailed { .. }
             | Event::Incomplete { .. }
             | Event::WorkersGone { .. }
+            | Event::Leaving { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }
@@ -87,6 +88,11 @@ impl Job {
                 Ok(vec![])
             }
             Event::ResumeAsked => Ok(vec![]),
+            // there is nothing to save yet; its end will tell
+            Event::Leaving { generation } => {
+                same(generation, live)?;
+                Ok(vec![])
+            }
             Event::Finished { generation } | Event::Stopped { generation } | Event::WorkersGone { generation } => {
                 same(generation, live)?;
                 Err(self.wrong_phase())
@@ -109,6 +115,11 @@ impl Job {
             Event::GenerationFailed { generation, failure, step } => {
                 same(generation, live)?;
                 Ok(self.lose(now, live, failure, step))
+            }
+            Event::Leaving { generation } => {
+                same(generation, live)?;
+                // what a user asked for stands
+                Ok(if self.stopping.is_some() { vec![] } else { self.stop(now, live, Stopping::Regroup) })
             }
             Event::SuspendAsked => Ok(self.stop(now, live, Stopping::Suspend)),
             Event::ScaleAsked { workers } => {
@@ -168,6 +179,7 @@ impl Job {
             | Event::GenerationFailed { .. }
             | Event::Incomplete { .. }
             | Event::WorkersGone { .. }
+            | Event::Leaving { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }
@@ -195,6 +207,7 @@ impl Job {
             | Event::ResumeAsked
             | Event::ScaleAsked { .. }
             | Event::WorkersGone { .. }
+            | Event::Leaving { .. }
             | Event::GrowDue => Err(self.wrong_phase()),
         }
     }
@@ -286,7 +299,7 @@ impl Job {
     /// Some workers did not come: with those that did, if that is enough.
     fn go_on_with(&mut self, now: UnixMs, live: u64, present: u32) -> Vec<Effect> {
         let wait = self.policy.replace_within_ms;
-        let text = format!("{present} of {} workers registered within {} s", self.world, wait / 1000);
+        let text = format!("{present} of {} workers registered in time", self.world);
         if present < self.policy.min_workers.max(1) || present >= self.world {
             return self.lose(now, live, Failure { kind: FailureKind::WorkerLost, text }, 0);
         }

@@ -3,7 +3,7 @@
 
 mod strays;
 
-use super::{Exit, ExitSink, LaunchError, LaunchRequest, LaunchWorker, Launcher};
+use super::{ENVIRONMENT, Exit, LaunchError, LaunchRequest, LaunchWorker, Launcher, Next, SightSink, Sighting};
 use crate::job::JobId;
 use crate::log_store::RankLog;
 use accord_proto::tls::ClientTls;
@@ -20,20 +20,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-/// What a worker process is told about its memory and threads, unless the user's environment says otherwise.
-const ENVIRONMENT: [(&str, &str); 5] = [
-    // glibc gives every block of 128 kB and more back to the kernel when it is freed. A training step frees and
-    // allocates the same large buffers again and again, and each fresh one costs a page fault every 4 kB. With these
-    // they stay with the process and are used again.
-    ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
-    ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
-    ("MALLOC_TOP_PAD_", "67108864"),
-    // The trainer's thread would get an arena of its own, whose heaps hold blocks up to 64 MB; larger ones would be
-    // mapped afresh each time, whatever the thresholds say (200 MB blocks: 50 times fewer faults with one arena).
-    ("MALLOC_ARENA_MAX", "1"),
-    // libtorch's OpenMP threads would spin between its operators and take the cores from our own kernels.
-    ("OMP_WAIT_POLICY", "passive"),
-];
 
 /// The processes of one generation, a task each. Telling it a grace ends them; it is closed when they are gone.
 type Group = Arc<watch::Sender<Option<Duration>>>;
@@ -158,9 +144,9 @@ impl Launcher for LocalLauncher {
             for worker in &request.workers {
                 // an early return drops `end`: the children spawned so far are killed
                 let child = self.spawn(&request, worker)?;
-                let exited = Arc::clone(&request.exited);
+                let sink = Arc::clone(&request.sink);
                 let (name, log) = (worker.name.clone(), worker.log.clone());
-                tokio::spawn(look_after(child, name, log, told.clone(), exited, self.outlived));
+                tokio::spawn(look_after(child, name, log, told.clone(), sink, self.outlived));
             }
             self.children().insert(key, Arc::new(end));
             Ok(())
@@ -174,7 +160,7 @@ impl Launcher for LocalLauncher {
             let mut adopted = 0;
             for stray in found.into_iter().filter(|stray| stray.generation == request.generation) {
                 tracing::info!(job = %request.job, worker = stray.worker, pid = stray.pid, "a worker is adopted");
-                tokio::spawn(look_after_stray(stray, told.clone(), Arc::clone(&request.exited)));
+                tokio::spawn(look_after_stray(stray, told.clone(), Arc::clone(&request.sink)));
                 adopted += 1;
             }
             if adopted > 0 {
@@ -184,7 +170,7 @@ impl Launcher for LocalLauncher {
         })
     }
 
-    fn release(&self, job: &JobId, generation: u64, grace: Duration) {
+    fn release(&self, job: &JobId, generation: u64, grace: Duration, _next: Next) {
         let key = (job.clone(), generation);
         let Some(group) = self.children().get(&key).cloned() else { return };
         group.send_replace(Some(grace));
@@ -212,7 +198,7 @@ impl Launcher for LocalLauncher {
 }
 
 /// Waits for the end of a process that is nobody's child here, and ends it when told to.
-async fn look_after_stray(stray: Stray, mut told: watch::Receiver<Option<Duration>>, exited: ExitSink) {
+async fn look_after_stray(stray: Stray, mut told: watch::Receiver<Option<Duration>>, sink: SightSink) {
     let grace = tokio::select! {
         () = stray.ended() => None,
         grace = told.wait_for(Option::is_some) => match grace {
@@ -228,7 +214,7 @@ async fn look_after_stray(stray: Stray, mut told: watch::Receiver<Option<Duratio
         stray.ended().await;
     }
     let how = "ended (how, only the coordinator that started it could have told)".into();
-    exited(Exit { worker: stray.worker, pid: stray.pid, how }).await;
+    sink(Sighting::Exit(Exit { worker: stray.worker, pid: stray.pid, how })).await;
 }
 
 /// Owns one child, until it is gone and told of: keeps what it prints, waits for its end, ends it when told to or when nobody is left to tell.
@@ -237,7 +223,7 @@ async fn look_after(
     worker: String,
     log: RankLog,
     mut told: watch::Receiver<Option<Duration>>,
-    exited: ExitSink,
+    sink: SightSink,
     outlived: bool,
 ) {
     let pid = child.id().unwrap_or(0);
@@ -275,7 +261,7 @@ async fn look_after(
     for pipe in pipes.into_iter().flatten() {
         let _ = tokio::time::timeout(Duration::from_millis(500), pipe).await;
     }
-    exited(Exit { worker, pid, how }).await;
+    sink(Sighting::Exit(Exit { worker, pid, how })).await;
 }
 
 async fn keep_lines(pipe: impl AsyncRead + Unpin, log: RankLog) {

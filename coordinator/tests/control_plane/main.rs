@@ -230,7 +230,7 @@ async fn a_restarted_coordinator_starts_unfinished_jobs_again_in_a_new_generatio
 }
 
 #[tokio::test]
-async fn a_wrong_token_another_job_and_an_old_generation_are_refused() {
+async fn a_wrong_token_another_job_and_another_generation_are_refused() {
     let stage = Stage::new().await;
     let job = stage.submit("guarded").await;
     let launch = stage.launched().await;
@@ -246,9 +246,9 @@ async fn a_wrong_token_another_job_and_an_old_generation_are_refused() {
     let mut other = launch.clone();
     other.job = JobId("no-such-job".into());
     assert_eq!(refused(other).await, ErrorCode::UnknownJob);
-    let mut old = launch.clone();
-    old.generation = 0;
-    assert_eq!(refused(old).await, ErrorCode::StaleGeneration);
+    let mut other_generation = launch.clone();
+    other_generation.generation += 7;
+    assert_eq!(refused(other_generation).await, ErrorCode::StaleGeneration);
 
     let mut worker = Worker::of(launch.clone()).await;
     assert_eq!(refused(launch.clone()).await, ErrorCode::BadInput, "a name registers once");

@@ -4,7 +4,7 @@
 
 use accord_coordinator::control_loop::RunDirs;
 use accord_coordinator::job::JobId;
-use accord_coordinator::launcher::{Exit, ExitSink, LaunchError, LaunchRequest, Launcher};
+use accord_coordinator::launcher::{Exit, LaunchError, LaunchRequest, Launcher, Next, SightSink, Sighting};
 use accord_coordinator::log_store::RankLog;
 use accord_coordinator::plane::{self, Plane, PlaneOptions};
 use accord_coordinator::server::ServerOptions;
@@ -56,7 +56,7 @@ pub(crate) struct Launch {
     pub(crate) log: RankLog,
     pub(crate) workers: usize,
     address: String,
-    exited: ExitSink,
+    sink: SightSink,
 }
 
 impl Launch {
@@ -65,7 +65,8 @@ impl Launch {
     }
 
     pub(crate) async fn exit_of(&self, rank: u32, how: &str) {
-        (self.exited)(Exit { worker: format!("worker-{rank}"), pid: 7 + rank, how: how.into() }).await;
+        let exit = Exit { worker: format!("worker-{rank}"), pid: 7 + rank, how: how.into() };
+        (self.sink)(Sighting::Exit(exit)).await;
     }
 }
 
@@ -86,7 +87,7 @@ impl Launcher for NotingLauncher {
                 log: request.workers[0].log.clone(),
                 workers: request.workers.len(),
                 address: request.coordinators[0].clone(),
-                exited: request.exited,
+                sink: request.sink,
             };
             // a test that is over does not look any more
             let _ = self.launches.send(launch).await;
@@ -105,7 +106,7 @@ impl Launcher for NotingLauncher {
 
     fn let_go(&self) {}
 
-    fn release(&self, job: &JobId, generation: u64, _grace: Duration) {
+    fn release(&self, job: &JobId, generation: u64, _grace: Duration, _next: Next) {
         let _ = self.releases.send((job.clone(), generation));
     }
 

@@ -60,7 +60,7 @@ impl Launcher for NotingLauncher {
 
     fn let_go(&self) {}
 
-    fn release(&self, _: &accord_coordinator::job::JobId, _: u64, _: Duration) {}
+    fn release(&self, _: &accord_coordinator::job::JobId, _: u64, _: Duration, _: accord_coordinator::launcher::Next) {}
 
     fn shut_down(&self, _: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async {})

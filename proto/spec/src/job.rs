@@ -1,5 +1,6 @@
 //! The sections of a job file. Field names are the keys a user writes: a stable interface.
 
+use crate::Kubernetes;
 use serde::{Deserialize, Serialize};
 
 /// A whole job file.
@@ -410,8 +411,3 @@ impl Default for Recovery {
         Recovery { detect_within_ms: 5000, replace_within_ms: 30_000, max_restarts: 10, coordinator_within_ms: 600_000 }
     }
 }
-
-/// Has no keys yet: they come with the Kubernetes launcher.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kubernetes {}

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! * [`job`]: the sections of a job file as plain structs; units are in the names.
+//! * [`Kubernetes`]: how its workers run as pods.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
 //! * [`CheckpointUri`]: where `checkpoint.uri` points.
 //! * [`validate`]: the rules between values that the types cannot say.
@@ -9,15 +10,17 @@
 //! This crate knows no process, no network and no tensor: both binaries and the engine read it.
 
 mod job;
+mod kubernetes;
 mod parse;
 mod uri;
 mod validate;
 
 pub use job::{
-    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Kubernetes, Loss, Model,
+    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss, Model,
     ModelKind, Negatives, Optim, Partition, PartitionStrategy, Recovery, Split, Synthetic, TeacherInit, TextFiles,
     TranslationPrecision,
 };
+pub use kubernetes::Kubernetes;
 pub use parse::{Override, SpecError, parse};
 pub use uri::CheckpointUri;
 pub use validate::MAX_WORKERS;

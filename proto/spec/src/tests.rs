@@ -102,6 +102,11 @@ fn values_out_of_range_are_refused() {
         "checkpoint.every_steps=0",
         "checkpoint.keep=0",
         "recovery.detect_within_ms=1",
+        "kubernetes.gpus_per_worker=8",
+        "kubernetes.form_within_ms=1",
+        "kubernetes.grace_seconds=0",
+        "kubernetes.active_deadline_seconds=0",
+        "kubernetes.keep_finished_seconds=4000000000",
     ] {
         let error = refused(MINIMAL, &[set]);
         let field = set.split_once('=').unwrap().0;

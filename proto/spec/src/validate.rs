@@ -14,7 +14,8 @@ pub(crate) fn validate(spec: &JobSpec) -> Rule {
     loss(spec)?;
     training(spec)?;
     cluster(spec)?;
-    storage(spec)
+    storage(spec)?;
+    kubernetes(spec)
 }
 
 fn ensure(holds: bool, field: &str, message: impl FnOnce() -> String, hint: &str) -> Rule {
@@ -263,5 +264,39 @@ fn storage(spec: &JobSpec) -> Rule {
         "recovery.coordinator_within_ms",
         || format!("{} ms is less than recovery.detect_within_ms", recovery.coordinator_within_ms),
         "a coordinator that restarts needs some seconds; 600000 is the default",
+    )
+}
+
+fn kubernetes(spec: &JobSpec) -> Rule {
+    let pods = &spec.kubernetes;
+    ensure(
+        pods.gpus_per_worker <= 1,
+        "kubernetes.gpus_per_worker",
+        || format!("{} GPUs", pods.gpus_per_worker),
+        "a worker owns one device: use 0 or 1, and more workers",
+    )?;
+    ensure(
+        (1000..=86_400_000).contains(&pods.form_within_ms),
+        "kubernetes.form_within_ms",
+        || format!("{} ms is out of range", pods.form_within_ms),
+        "use 1000 to 86400000 milliseconds",
+    )?;
+    ensure(
+        (1..=86_400).contains(&pods.grace_seconds),
+        "kubernetes.grace_seconds",
+        || format!("{} is out of range", pods.grace_seconds),
+        "use 1 to 86400: about twice the seconds that a checkpoint takes",
+    )?;
+    ensure(
+        pods.active_deadline_seconds.is_none_or(|seconds| (1..=u64::from(u32::MAX)).contains(&seconds)),
+        "kubernetes.active_deadline_seconds",
+        || "is out of range".into(),
+        "leave it out, or use 1 to 4294967295",
+    )?;
+    ensure(
+        i32::try_from(pods.keep_finished_seconds).is_ok(),
+        "kubernetes.keep_finished_seconds",
+        || format!("{} is out of range", pods.keep_finished_seconds),
+        "use 0 to 2147483647",
     )
 }

@@ -84,6 +84,7 @@ fn must_arrive(message: &Message) -> bool {
         | Message::ShardFailed(_)
         | Message::Finished(_)
         | Message::Stopped(_)
+        | Message::Leaving(_)
         | Message::Failed(_) => true,
     }
 }

@@ -6,7 +6,7 @@ use accord_proto::MAX_MESSAGE_BYTES;
 use accord_proto::status::ApiError;
 use accord_proto::tls::{ClientTls, is_https};
 use accord_proto::worker::workers_client::WorkersClient;
-use accord_proto::worker::{Directive, Register, Underway, WorkerMessage, worker_message::Message};
+use accord_proto::worker::{Directive, Register, Seat, Underway, WorkerMessage, directive, worker_message::Message};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -70,6 +70,14 @@ impl Caller {
         Caller { args, store }
     }
 
+    pub(super) fn generation(&self) -> u64 {
+        self.args.generation
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.args.name
+    }
+
     /// The first coordinator that takes this worker.
     pub(super) async fn connect(&self, underway: Option<Underway>) -> Result<Link, AgentError> {
         let mut failure = AgentError::Unreachable("no address is given".into());
@@ -83,15 +91,35 @@ impl Caller {
         Err(failure)
     }
 
+    /// A pod's seat in the generation that forms, and who it is from then on. Tries for as long as it would train alone.
+    pub(super) async fn find_seat(mut self) -> Result<(Caller, Link), AgentError> {
+        let mut link = self.persist(None).await?;
+        let first = tokio::time::timeout(self.within(), link.next()).await;
+        match first {
+            Ok(Ok(Some(Directive { generation, directive: Some(directive::Directive::Seat(Seat { rank })) }))) => {
+                self.args.generation = generation;
+                self.args.name = format!("worker-{rank}");
+                Ok((self, link))
+            }
+            Ok(Ok(_)) => Err(AgentError::Lost),
+            Ok(Err(status)) => Err(AgentError::Unreachable(status.message().to_string())),
+            Err(_) => Err(AgentError::Unreachable("no seat was given".into())),
+        }
+    }
+
     /// Tries until a coordinator takes this worker back, or says that it has no use for it.
     pub(super) async fn reconnect(self, underway: Underway) -> Result<Link, AgentError> {
+        self.persist(Some(underway)).await
+    }
+
+    async fn persist(&self, underway: Option<Underway>) -> Result<Link, AgentError> {
         let within = Duration::from_millis(self.args.alone_ms);
         let until = Instant::now() + within;
         let mut wait = FIRST_WAIT;
         loop {
             tokio::time::sleep(wait).await;
             wait = (2 * wait).min(LONGEST_WAIT);
-            match self.connect(Some(underway)).await {
+            match self.connect(underway).await {
                 Err(AgentError::Unreachable(why)) if Instant::now() >= until => {
                     return Err(AgentError::Alone { seconds: within.as_secs(), why });
                 }
@@ -150,7 +178,7 @@ impl Caller {
             job_id: self.args.job.clone(),
             worker: self.args.name.clone(),
             token: self.args.token.clone(),
-            host: host(),
+            host: self.args.host.clone().unwrap_or_else(host),
             pid: std::process::id(),
             store: self.store.clone(),
             underway,

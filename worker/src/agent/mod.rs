@@ -12,13 +12,15 @@ pub mod log;
 
 use crate::WorkerArgs;
 use crate::observer::Orders;
+use crate::pod::{self, Ending, Notice};
 use crate::rendezvous::MeetingPoint;
 use crate::trainer_thread::{self, Assignment};
-use accord_proto::job::LogLines;
-use accord_proto::worker::{Directive, Form, Heartbeat, Welcome, directive, worker_message::Message};
+use accord_proto::job::{FailureKind, LogLines};
+use accord_proto::worker::{Directive, Form, Heartbeat, Leaving, Welcome, directive, worker_message::Message};
 use ledger::Ledger;
 use link::{Caller, Link, may_return};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,38 +56,74 @@ pub enum AgentError {
     #[error("cannot open a store where the workers could meet: {0}")]
     Store(String),
     #[error("cannot start the trainer's thread: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(std::io::Error),
+    #[error("cannot answer health checks, or listen for SIGTERM: {0}")]
+    Pod(std::io::Error),
 }
 
 /// Serves one generation, from registration to the last message.
 ///
 /// # Errors
 /// [`AgentError`]; a job that fails is not one: the coordinator was told.
-pub async fn run(args: WorkerArgs, lines: mpsc::Receiver<String>) -> Result<(), AgentError> {
-    let meeting = open_meeting_point(args.coordinator.first().cloned().unwrap_or_default()).await?;
-    let caller = Caller::new(args.clone(), meeting.address());
-    let mut link = caller.connect(None).await?;
-    tracing::info!(job = args.job, generation = args.generation, worker = args.name, "registered");
-    let mut ledger = Ledger::new(args.generation, 0);
-    let Some(form) = wait_for_form(&mut link, &mut ledger).await? else { return Ok(()) };
+pub async fn run(args: WorkerArgs, lines: mpsc::Receiver<String>) -> Result<Ending, AgentError> {
+    if let Some(port) = args.health_port {
+        pod::answer_probes(args.address, port).await.map_err(AgentError::Pod)?;
+    }
+    let mut notice = Notice::listen(args.is_pod()).map_err(AgentError::Pod)?;
+    let begun = tokio::select! {
+        begun = begin(&args) => begun?,
+        () = notice.given() => return Ok(Ending::Left),
+    };
+    let Begun { caller, link, meeting, form } = match begun {
+        Some(begun) => begun,
+        None => return Ok(Ending::Again),
+    };
     let settled = form.resume.as_ref().map_or(0, |resume| resume.step);
+    let generation = caller.generation();
     let (messages, inbox) = mpsc::channel(BACKLOG);
     let agent = Agent {
         caller,
         alone_ms: args.alone_ms,
         line: Line::Up { link: Box::new(link), is_known: true },
         inbox,
-        ledger: Ledger::new(args.generation, settled),
+        ledger: Ledger::new(generation, settled),
         lines,
         orders: Arc::default(),
         stopping: false,
+        leaving: false,
+        ending: Ending::Again,
     };
-    agent.serve(Uplink { messages }, args.generation, meeting, form).await
+    agent.serve(Uplink { messages }, generation, meeting, form, notice).await
+}
+
+/// A worker that is told to train.
+struct Begun {
+    caller: Caller,
+    link: Link,
+    meeting: MeetingPoint,
+    form: Form,
+}
+
+/// None: told to end before there was anything to do.
+async fn begin(args: &WorkerArgs) -> Result<Option<Begun>, AgentError> {
+    let meeting = open_meeting_point(args.address, args.coordinator.first().cloned().unwrap_or_default()).await?;
+    let caller = Caller::new(args.clone(), meeting.address());
+    let (caller, mut link) = match args.is_pod() {
+        true => caller.find_seat().await?,
+        false => {
+            let link = caller.connect(None).await?;
+            (caller, link)
+        }
+    };
+    tracing::info!(job = args.job, generation = caller.generation(), worker = caller.name(), "registered");
+    let mut ledger = Ledger::new(caller.generation(), 0);
+    let form = wait_for_form(&mut link, &mut ledger).await?;
+    Ok(form.map(|form| Begun { caller, link, meeting, form }))
 }
 
 /// Blocking calls, off the agent's threads.
-async fn open_meeting_point(coordinator: String) -> Result<MeetingPoint, AgentError> {
-    let opened = tokio::task::spawn_blocking(move || MeetingPoint::open(&coordinator)).await;
+async fn open_meeting_point(own: Option<IpAddr>, coordinator: String) -> Result<MeetingPoint, AgentError> {
+    let opened = tokio::task::spawn_blocking(move || MeetingPoint::open(own, &coordinator)).await;
     opened.map_err(|e| AgentError::Store(e.to_string()))?.map_err(|e| AgentError::Store(e.to_string()))
 }
 
@@ -105,7 +143,10 @@ async fn wait_for_form(link: &mut Link, ledger: &mut Ledger) -> Result<Option<Fo
         match directive.ok_or(AgentError::Lost)?.directive {
             Some(directive::Directive::Form(form)) => return Ok(Some(form)),
             Some(directive::Directive::Abort(_) | directive::Directive::CheckpointAndStop(_)) => return Ok(None),
-            Some(directive::Directive::Welcome(_) | directive::Directive::Settled(_)) | None => {}
+            Some(
+                directive::Directive::Welcome(_) | directive::Directive::Settled(_) | directive::Directive::Seat(_),
+            )
+            | None => {}
         }
     }
 }
@@ -186,6 +227,9 @@ struct Agent {
     orders: Arc<Orders>,
     /// Told to end at once: how the trainer ends is of no interest any more.
     stopping: bool,
+    /// Told to leave: the generation ends as it may, and there is none after it for this worker.
+    leaving: bool,
+    ending: Ending,
 }
 
 /// Nothing more to do.
@@ -198,14 +242,20 @@ impl Agent {
         generation: u64,
         meeting: MeetingPoint,
         form: Form,
-    ) -> Result<(), AgentError> {
+        mut notice: Notice,
+    ) -> Result<Ending, AgentError> {
         let mut beat = tokio::time::interval(Duration::from_millis(form.heartbeat_ms.max(1)));
         let mut ship = tokio::time::interval(SHIP_EVERY);
         let assignment = Assignment { form, generation, meeting, uplink, orders: Arc::clone(&self.orders) };
-        let mut trainer = trainer_thread::start(assignment)?;
+        let mut trainer = trainer_thread::start(assignment).map_err(AgentError::Thread)?;
         loop {
             tokio::select! {
-                news = self.line.next() => if self.hear(news)? { return Ok(()) },
+                news = self.line.next() => if self.hear(news)? { return Ok(self.ending()) },
+                () = notice.given() => {
+                    tracing::info!("told to leave (SIGTERM)");
+                    self.leaving = true;
+                    self.say(Message::Leaving(Leaving {}));
+                }
                 Some(message) = self.inbox.recv(), if self.line.has_room() => self.say(message),
                 _ = beat.tick() => self.beat(),
                 _ = ship.tick() => self.ship_log(),
@@ -219,13 +269,18 @@ impl Agent {
 
     /// The trainer ended. The coordinator hangs up when it has taken the last message. Beats go on until then: it may
     /// have much to write, and one that takes over wants to be told.
-    async fn conclude(mut self, ending: Message) -> Result<(), AgentError> {
+    async fn conclude(mut self, ending: Message) -> Result<Ending, AgentError> {
+        self.ending = match &ending {
+            Message::Finished(_) => Ending::Over,
+            Message::Failed(failed) if failed.kind() == FailureKind::BadInput => Ending::BadInput,
+            _ => Ending::Again,
+        };
         while let Ok(message) = self.inbox.try_recv() {
             self.say(message);
         }
         self.ship_log();
         if self.stopping {
-            return Ok(());
+            return Ok(self.ending());
         }
         self.say(ending);
         let mut beat = tokio::time::interval(FIRST_BEATS);
@@ -233,7 +288,7 @@ impl Agent {
         let mut left = CLOSE_WITHIN;
         while !left.is_zero() {
             tokio::select! {
-                news = self.line.next() => if self.hear(news)? { return Ok(()) },
+                news = self.line.next() => if self.hear(news)? { return Ok(self.ending()) },
                 _ = beat.tick() => {
                     self.beat();
                     if matches!(self.line, Line::Up { .. }) {
@@ -243,7 +298,14 @@ impl Agent {
             }
         }
         // it was told; that it does not hang up is its own affair
-        Ok(())
+        Ok(self.ending())
+    }
+
+    fn ending(&self) -> Ending {
+        match self.ending {
+            Ending::Again if self.leaving => Ending::Left,
+            ending => ending,
+        }
     }
 
     fn hear(&mut self, news: News) -> Result<IsOver, AgentError> {
@@ -284,8 +346,8 @@ impl Agent {
                     self.ledger.after(heard).for_each(|entry| link.send(entry));
                 }
             }
-            // a generation forms once
-            Some(directive::Directive::Form(_)) | None => {}
+            // a generation forms once, and its seats are given before
+            Some(directive::Directive::Form(_) | directive::Directive::Seat(_)) | None => {}
         }
     }
 

@@ -20,12 +20,15 @@ async fn launch(body: &str) -> (LocalLauncher, RankLog, mpsc::Receiver<Exit>, te
     let request = LaunchRequest {
         job: JobId("a-1".into()),
         generation: 1,
+        spec: accord_spec::parse("[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n", &[]).unwrap(),
+        wanted: 1,
         coordinators: vec!["http://127.0.0.1:9".into()],
         detect_within_ms: 1000,
         alone_ms: 1000,
         token: "secret".into(),
         workers: vec![LaunchWorker { name: "worker-0".into(), log: log.clone() }],
-        exited: Arc::new(move |exit| {
+        sink: Arc::new(move |sighting| {
+            let Sighting::Exit(exit) = sighting else { panic!("{sighting:?}") };
             let sender = sender.clone();
             Box::pin(async move { sender.send(exit).await.unwrap() })
         }),
@@ -55,7 +58,7 @@ async fn a_killed_worker_names_the_signal() {
 #[tokio::test]
 async fn a_worker_that_does_not_end_is_killed_after_its_grace() {
     let (launcher, _log, mut exits, _dir) = launch("trap '' TERM; while :; do sleep 1; done").await;
-    launcher.release(&JobId("a-1".into()), 1, Duration::from_millis(50));
+    launcher.release(&JobId("a-1".into()), 1, Duration::from_millis(50), Next::End);
     let how = exit(&mut exits).await.how;
     assert!(how.contains("signal 9"), "{how}");
 }
