@@ -9,6 +9,7 @@ pub(crate) use security::usable as usable_token;
 pub use security::{TlsSettings, TokenSettings};
 
 use crate::cli::Usage;
+use crate::launcher::kubernetes::KubernetesSettings;
 use crate::server::{Access, DataRoots};
 use crate::store::EtcdConfig;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub struct ServeConfig {
     /// Empty: clients need none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenSettings>,
+    /// Present: workers are pods. Absent: processes of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesSettings>,
 }
 
 impl Default for ServeConfig {
@@ -69,6 +73,7 @@ impl Default for ServeConfig {
             metrics_listen: None,
             tls: None,
             tokens: Vec::new(),
+            kubernetes: None,
         }
     }
 }
@@ -144,7 +149,28 @@ impl ServeConfig {
             let text = format!("coordinators: {address} is no address");
             return Err(Usage(format!("{text}\n  hint: such as http://10.0.0.7:7411")));
         }
+        self.check_kubernetes()?;
         security::check_names(&self.tokens)
+    }
+
+    fn check_kubernetes(&self) -> Result<(), Usage> {
+        let Some(kubernetes) = &self.kubernetes else { return Ok(()) };
+        if self.coordinators.is_empty() {
+            let text = "kubernetes: pods do not know where the coordinator is\n  hint: give `coordinators`, such as \
+                        [\"https://accord-coordinator-0.accord-coordinator.accord.svc:7411\"]";
+            return Err(Usage(text.into()));
+        }
+        if self.tls.is_some() && kubernetes.tls_secret.is_none() {
+            let text = "kubernetes: workers could not check the coordinator's certificate\n  hint: give `tls_secret`, a \
+                        Secret whose ca.crt is the authority that signed it";
+            return Err(Usage(text.into()));
+        }
+        Ok(())
+    }
+
+    /// Where jobs keep their run directories.
+    pub fn runs_dir(state_dir: &Path) -> PathBuf {
+        state_dir.join("runs")
     }
 
     /// What an address that other machines reach should have and this one has not.

@@ -13,10 +13,15 @@ fn every_config_is_a_valid_job() {
         let kind = spec.model.kind.name();
         let dataset = name.strip_suffix(&format!("-{kind}")).unwrap_or(&name);
         assert_eq!(spec.job.name, format!("{dataset}-{kind}"), "{name}");
-        let path = if spec.data.synthetic.is_some() { String::new() } else { format!("../data/{dataset}") };
+        let path = match dataset.strip_suffix("-8gpu") {
+            // where a cluster's claim is mounted
+            Some(dataset) => format!("/data/{dataset}"),
+            None if spec.data.synthetic.is_some() => String::new(),
+            None => format!("../data/{dataset}"),
+        };
         assert_eq!(spec.data.path, path, "{name}");
         assert!(name != dataset || kind == "irllrec", "{name} without a model in its name is IRLLRec");
         seen += 1;
     }
-    assert!(seen >= 9, "{seen} job files");
+    assert!(seen >= 11, "{seen} job files");
 }

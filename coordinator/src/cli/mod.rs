@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod ps;
 pub mod recommend;
+mod render;
 mod run;
 mod serve;
 mod shown;
@@ -55,6 +56,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 the job failed or something did 
 enum Command {
     Run(run::RunArgs),
     Plan(plan::PlanArgs),
+    Render(render::RenderArgs),
     Serve(serve::ServeArgs),
     Submit(submit::SubmitArgs),
     Ps(ps::PsArgs),
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Run(args) => run::run(args).map(success),
         Command::Plan(args) => plan::run(args).map(success),
+        Command::Render(args) => render::run(args).map(success),
         Command::Serve(args) => serve::run(args).map(success),
         Command::Submit(args) => submit::run(args).map(success),
         Command::Ps(args) => ps::run(args).map(success),

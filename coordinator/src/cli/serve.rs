@@ -5,7 +5,9 @@ use super::{Usage, output};
 use crate::config::{ServeConfig, ServeOverrides, TlsSettings};
 use crate::control_loop::RunDirs;
 use crate::election::{Candidate, campaign};
-use crate::launcher::{LocalLauncher, find_worker_binary};
+use crate::launcher::kubernetes::objects::Platform;
+use crate::launcher::kubernetes::{self, KubernetesLauncher, KubernetesSettings};
+use crate::launcher::{LaunchError, Launcher, LocalLauncher, find_worker_binary};
 use crate::metrics::{self, Metrics};
 use crate::plane::{self, Plane, PlaneOptions};
 use crate::server::{DataRoots, ServerOptions};
@@ -147,15 +149,21 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 }
 
 async fn serve(config: ServeConfig) -> anyhow::Result<()> {
-    let worker = find_worker_binary(config.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
     let server = protection(&config)?;
     let metrics = server.metrics.clone();
     let worker_tls = match &config.tls {
         Some(tls) => Some(try_out(tls, config.listen).await?),
         None => None,
     };
-    let mut interrupts = Interrupts::listen()?;
     let state_dir = std::path::absolute(&config.state_dir)?;
+    let launcher: Arc<dyn Launcher> = match &config.kubernetes {
+        Some(settings) => Arc::new(pods(settings, &config, &state_dir).await?),
+        None => {
+            let worker = find_worker_binary(config.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()))?;
+            Arc::new(LocalLauncher::new(worker).with_tls(worker_tls).outlived())
+        }
+    };
+    let mut interrupts = Interrupts::listen()?;
     create_private(&state_dir).with_context(|| state_dir.display().to_string())?;
     let listener = bind(config.listen).await?;
     let scraped = match config.metrics_listen {
@@ -169,8 +177,8 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let options = PlaneOptions {
         listener,
         store: Arc::clone(&store),
-        launcher: Arc::new(LocalLauncher::new(worker).with_tls(worker_tls).outlived()),
-        run_dirs: RunDirs::Under(state_dir.join("runs")),
+        launcher,
+        run_dirs: RunDirs::Under(ServeConfig::runs_dir(&state_dir)),
         max_running_jobs: config.max_running_jobs,
         coordinators: config.coordinators.clone(),
         server,
@@ -197,11 +205,37 @@ async fn serve(config: ServeConfig) -> anyhow::Result<()> {
     } else {
         plane.lead(None).await?;
         interrupts.next().await;
-        output::note("stopping; unfinished jobs go on when it is started again");
-        plane.shut_down().await;
+        if config.kubernetes.is_some() {
+            output::note("stopping; workers train on, and the next coordinator adopts them");
+            plane.step_down().await;
+        } else {
+            output::note("stopping; unfinished jobs go on when it is started again");
+            plane.shut_down().await;
+        }
     }
     drop(stop);
     Ok(())
+}
+
+/// The launcher of a cluster; a cluster that cannot be asked now may answer later, but is said.
+async fn pods(
+    settings: &KubernetesSettings,
+    config: &ServeConfig,
+    state_dir: &Path,
+) -> anyhow::Result<KubernetesLauncher> {
+    let (client, namespace) = kubernetes::connect(settings).await.map_err(|error| {
+        let why = match error {
+            LaunchError::Unreachable(why) => why,
+            other => other.to_string(),
+        };
+        Usage(format!(
+            "kubernetes: no cluster is known here: {why}\n  hint: run it in a pod (k8s/README.md), or point KUBECONFIG at a \
+             cluster"
+        ))
+    })?;
+    let tls_name = config.tls.as_ref().and_then(|tls| tls.name.clone());
+    let runs_dir = ServeConfig::runs_dir(state_dir);
+    Ok(KubernetesLauncher::new(client, Platform { settings: settings.clone(), namespace, runs_dir, tls_name }))
 }
 
 /// Leads when it is elected, stands by when another is, until the user ends it; workers are left to the others.

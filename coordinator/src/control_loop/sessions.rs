@@ -149,7 +149,8 @@ impl ControlLoop {
         }
         let text = station.culprit(rank, Some(exit.pid), &exit.how);
         let enough = self.entry(id).map_or(u32::MAX, |entry| entry.job.enough_without_replacement());
-        let does_without = |station: &mut Station| station.membership.does_without(&placement::worker_name(rank), enough);
+        let does_without =
+            |station: &mut Station| station.membership.does_without(&placement::worker_name(rank), enough);
         if self.station(id, generation).is_some_and(does_without) {
             tracing::warn!(job = %id, generation, reason = text, "a worker does not come");
             self.tell(id, Seen::Notice(bounded(text)));

@@ -44,9 +44,7 @@ pub(super) fn job_of(submission: Submission, dirs: &RunDirs, now: UnixMs) -> Res
         return Err(bad(format!("the job file's folder {} is no absolute path of one line", job_root.display())));
     }
     let job_toml = toml::to_string(&spec).map_err(|e| bad(format!("the job file cannot be written back: {e}")))?;
-    // the same submission id gives the same job
-    let digest = blake3::hash(submission_id.as_bytes()).to_hex();
-    let id = JobId(format!("{}-{}", spec.job.name, &digest[..10]));
+    let id = JobId::of(&spec.job.name, &submission_id);
     let job = Job {
         run_dir: dirs.of(&id),
         id,

@@ -16,6 +16,14 @@ pub type UnixMs = u64;
 #[serde(transparent)]
 pub struct JobId(pub String);
 
+impl JobId {
+    /// The same submission id gives the same job.
+    pub fn of(name: &str, submission_id: &str) -> JobId {
+        let digest = blake3::hash(submission_id.as_bytes()).to_hex();
+        JobId(format!("{name}-{}", &digest[..10]))
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

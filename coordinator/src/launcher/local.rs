@@ -20,7 +20,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-
 /// The processes of one generation, a task each. Telling it a grace ends them; it is closed when they are gone.
 type Group = Arc<watch::Sender<Option<Duration>>>;
 

@@ -1,5 +1,5 @@
 //! `/metrics` over plain HTTP, on a listener of its own: what scrapes shows no token, and what it reads is no secret
-//! beyond the jobs' names and losses.
+//! beyond the jobs' names and losses. `/livez` and `/readyz` for a kubelet, whose gRPC probes do not speak TLS.
 
 use super::Metrics;
 use crate::control_loop::Handle;
@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use tokio::net::TcpListener;
 
-/// Serves `/metrics` on a bound listener until `shutdown`.
+/// Serves `/metrics` and the probes on a bound listener until `shutdown`.
 ///
 /// # Errors
 /// When the listener fails.
@@ -23,9 +23,20 @@ pub async fn serve(
     handle: Handle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = Router::new().route("/metrics", get(scrape)).with_state((metrics, handle));
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .route("/livez", get(alive))
+        .route("/readyz", get(alive))
+        .with_state((metrics, handle));
     let service = router.into_make_service_with_connect_info::<Peer>();
     axum::serve(Listener::new(listener), service).with_graceful_shutdown(shutdown).await
+}
+
+/// One that stands by is as ready as one that leads: a rollout that waited for it to lead would never end.
+async fn alive(ConnectInfo(peer): ConnectInfo<Peer>) -> &'static str {
+    peer.asked();
+    peer.admit();
+    "ok\n"
 }
 
 async fn scrape(State((metrics, handle)): State<(Metrics, Handle)>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {

@@ -67,7 +67,8 @@ impl Cluster {
         }
         let ours = |job: &Job, key: &str| job.annotations().get(key).cloned();
         if ours(&job, ID_ANNOTATION) != ours(&wanted.job, ID_ANNOTATION) {
-            let text = format!("there is a Job {name} that is not this job's: delete it, or submit under another job.name");
+            let text =
+                format!("there is a Job {name} that is not this job's: delete it, or submit under another job.name");
             return Err(LaunchError::Refused(text));
         }
         if is_finished(&job) || ours(&job, HASH_ANNOTATION) != ours(&wanted.job, HASH_ANNOTATION) {
@@ -89,7 +90,8 @@ impl Cluster {
             Err(Failed { code: CONFLICT, .. }) => {
                 // one of before goes with its Job
                 let known = asked(self.services.get_opt(&service.name_any())).await?;
-                let is_ours = known.is_some_and(|known| known.metadata.owner_references == service.metadata.owner_references);
+                let is_ours =
+                    known.is_some_and(|known| known.metadata.owner_references == service.metadata.owner_references);
                 Ok(if is_ours { Ensured::There(Box::new(job.clone())) } else { Ensured::NotYet })
             }
             Err(failed) => Err(failed.into()),

@@ -24,8 +24,17 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 const DONE_WITHIN: Duration = Duration::from_secs(90);
 
 pub(super) enum Order {
-    Launch { objects: Box<Objects>, workers: u32, sink: SightSink, reply: oneshot::Sender<Result<(), LaunchError>> },
-    Adopt { workers: u32, sink: SightSink, reply: oneshot::Sender<Result<usize, LaunchError>> },
+    Launch {
+        objects: Box<Objects>,
+        workers: u32,
+        sink: SightSink,
+        reply: oneshot::Sender<Result<(), LaunchError>>,
+    },
+    Adopt {
+        workers: u32,
+        sink: SightSink,
+        reply: oneshot::Sender<Result<usize, LaunchError>>,
+    },
     /// Another generation follows, with the same pods.
     Follow,
     /// Its workers did all there was to do.
@@ -243,7 +252,8 @@ impl Keeper {
             Ok(Event::InitApply(pod)) => drop(self.listed.insert(pod.name_any(), pod)),
             Ok(Event::InitDone) => {
                 let listed = std::mem::take(&mut self.listed);
-                let gone: Vec<String> = self.picture.pods.keys().filter(|pod| !listed.contains_key(*pod)).cloned().collect();
+                let gone: Vec<String> =
+                    self.picture.pods.keys().filter(|pod| !listed.contains_key(*pod)).cloned().collect();
                 for pod in gone {
                     self.gone(&pod).await;
                 }
@@ -271,7 +281,8 @@ impl Keeper {
 
     async fn gone(&mut self, name: &str) {
         let Some(pod) = self.picture.pods.remove(name) else { return };
-        let was_alive = pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(|p| p == "Running" || p == "Pending");
+        let was_alive =
+            pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(|p| p == "Running" || p == "Pending");
         if was_alive {
             let how = "was deleted with its pod".into();
             self.say(Sighting::Exit(Exit { worker: name.into(), pid: 0, how })).await;

@@ -213,10 +213,7 @@ fn failure_policy() -> PodFailurePolicy {
         }),
         on_pod_conditions: None,
     };
-    let disrupted = PodFailurePolicyOnPodConditionsPattern {
-        type_: "DisruptionTarget".into(),
-        status: "True".into(),
-    };
+    let disrupted = PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".into(), status: "True".into() };
     let disrupted =
         PodFailurePolicyRule { action: "Ignore".into(), on_exit_codes: None, on_pod_conditions: Some(vec![disrupted]) };
     PodFailurePolicy { rules: vec![exits("FailJob", &USELESS_EXITS), disrupted, exits("Ignore", &[LEFT_EXIT])] }
@@ -381,7 +378,8 @@ fn together(name: &str) -> Affinity {
         ..PodAffinityTerm::default()
     };
     let preferred = vec![WeightedPodAffinityTerm { weight: 100, pod_affinity_term: term }];
-    let pod_affinity = PodAffinity { preferred_during_scheduling_ignored_during_execution: Some(preferred), ..PodAffinity::default() };
+    let pod_affinity =
+        PodAffinity { preferred_during_scheduling_ignored_during_execution: Some(preferred), ..PodAffinity::default() };
     Affinity { pod_affinity: Some(pod_affinity), ..Affinity::default() }
 }
 

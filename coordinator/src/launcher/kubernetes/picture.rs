@@ -157,8 +157,10 @@ pub(super) fn end_of(pod: &Pod) -> Option<String> {
 /// Why the Job runs no more pods, if it does not.
 pub(super) fn broken(job: &Job) -> Option<Failure> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let failed = conditions.iter().find(|c| matches!(c.type_.as_str(), "Failed" | "FailureTarget") && c.status == "True")?;
-    let (reason, message) = (failed.reason.as_deref().unwrap_or_default(), failed.message.as_deref().unwrap_or_default());
+    let failed =
+        conditions.iter().find(|c| matches!(c.type_.as_str(), "Failed" | "FailureTarget") && c.status == "True")?;
+    let (reason, message) =
+        (failed.reason.as_deref().unwrap_or_default(), failed.message.as_deref().unwrap_or_default());
     let kind = match reason {
         // of the rules, only those for exits that no other pod would do better fail the Job
         "PodFailurePolicy" => FailureKind::BadInput,
@@ -211,7 +213,8 @@ mod tests {
     #[test]
     fn pods_without_a_node_name_the_schedulers_reason() {
         let message = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu. preemption: 0/4 nodes are available";
-        let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
+        let condition =
+            json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
         let pending = json!({ "phase": "Pending", "conditions": [condition] });
         let running = json!({ "phase": "Running" });
         let mut pods: Vec<Pod> = (0..3).map(|n| pod(&format!("a-{n}"), pending.clone())).collect();
@@ -233,7 +236,8 @@ mod tests {
         assert_eq!(queued.waits(2).unwrap(), "2 of 2 pods pending: no queue has admitted the Job");
 
         let mut refused = picture(vec![]);
-        let event = json!({ "metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": "exceeded quota" });
+        let event =
+            json!({ "metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": "exceeded quota" });
         refused.events.push(serde_json::from_value(event).unwrap());
         assert_eq!(refused.waits(2).unwrap(), "2 of 2 pods pending: exceeded quota");
         assert_eq!(picture(vec![pod("a-0", json!({ "phase": "Running" }))]).waits(1), None);
@@ -242,11 +246,15 @@ mod tests {
     #[test]
     fn an_end_says_what_the_pod_says() {
         let ends = |state: Value| end_of(&terminated_with(state)).unwrap();
-        assert_eq!(ends(json!({ "exitCode": 1, "message": "out of luck\n" })), "exited with code 1, saying: out of luck");
+        assert_eq!(
+            ends(json!({ "exitCode": 1, "message": "out of luck\n" })),
+            "exited with code 1, saying: out of luck"
+        );
         assert_eq!(ends(json!({ "exitCode": 137 })), "was killed by signal 9");
         assert!(ends(json!({ "exitCode": 137, "reason": "OOMKilled" })).contains("kubernetes.memory"));
         assert_eq!(ends(json!({ "exitCode": 75 })), "left when it was told to (exit code 75)");
-        let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "m" });
+        let condition =
+            json!({ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "m" });
         let evicted = pod("a-0", json!({ "phase": "Failed", "conditions": [condition] }));
         assert_eq!(end_of(&evicted).unwrap(), "was evicted (EvictionByEvictionAPI: m)");
         assert_eq!(end_of(&pod("a-0", json!({ "phase": "Succeeded" }))), None);
@@ -256,7 +264,8 @@ mod tests {
     fn a_failed_job_says_whether_another_try_would_help() {
         let failed = |reason: &str| {
             let condition = json!({ "type": "Failed", "status": "True", "reason": reason, "message": "m" });
-            let job: Job = serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": [condition] } })).unwrap();
+            let job: Job =
+                serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": [condition] } })).unwrap();
             assert!(is_finished(&job));
             broken(&job).unwrap().kind
         };

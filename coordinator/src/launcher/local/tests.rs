@@ -20,7 +20,8 @@ async fn launch(body: &str) -> (LocalLauncher, RankLog, mpsc::Receiver<Exit>, te
     let request = LaunchRequest {
         job: JobId("a-1".into()),
         generation: 1,
-        spec: accord_spec::parse("[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n", &[]).unwrap(),
+        spec: accord_spec::parse("[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n", &[])
+            .unwrap(),
         wanted: 1,
         coordinators: vec!["http://127.0.0.1:9".into()],
         detect_within_ms: 1000,
