@@ -6,7 +6,7 @@ SHELL := bash
 
 # crates that build without libtorch
 TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
-TESTS := accord-tests/torch
+TESTS := accord-tests/torch,accord-tests/kubernetes
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12

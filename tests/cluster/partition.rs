@@ -1,8 +1,8 @@
 //! A worker in a network namespace of its own is cut off: the job goes on without it, it comes back, and the result is
 //! that of an undisturbed run. Needs root and iproute2.
 
-use super::takeover::Served;
 use super::{text, workspace};
+use accord_harness::served::Served;
 use accord_harness::servers::Server;
 use accord_harness::{coordinator, coordinator_binary, finish};
 use serde_json::Value;

@@ -3,8 +3,8 @@
 //! once for each role.
 
 use super::recovery::{Cost, cost, draw, events, now_ms, seed};
-use super::takeover::{Served, same_run, undisturbed};
 use super::workspace;
+use accord_harness::served::{Served, same_run, undisturbed};
 use accord_harness::servers::{Etcd, Server, workers_of};
 use accord_harness::{root, signal, wait_until};
 use std::path::Path;
@@ -99,7 +99,7 @@ fn soak(name: &str, job: &Path, sets: &[&str], disturbances: &[Disturbance]) {
         if !cluster.disturb(*disturbance, &served.id) {
             continue;
         }
-        served.settles(time, step, Path::new(&run_dir), *disturbance);
+        settles(&served, time, step, Path::new(&run_dir), *disturbance);
         made += 1;
         let Cost { noticed_ms, trains_again_ms, steps_redone } = cost(Path::new(&run_dir), time);
         let adopted = events(Path::new(&run_dir)).into_iter().rev().find(|event| event["event"] == "adopted");
@@ -118,20 +118,18 @@ fn soak(name: &str, job: &Path, sets: &[&str], disturbances: &[Disturbance]) {
     println!("{made} disturbances: metrics and embeddings as undisturbed\n");
 }
 
-impl Served {
-    /// Waits until the job is further than `step` after a disturbance, or over.
-    fn settles(&self, since: u64, step: u64, run_dir: &Path, what: Disturbance) {
-        let recovered = || match what {
-            Disturbance::Kill(_) | Disturbance::Freeze(_) => cost(run_dir, since).trains_again_ms.is_some(),
-            Disturbance::KillLeader | Disturbance::FreezeLeader | Disturbance::KillEtcd => true,
-        };
-        let trains = |status: &serde_json::Value| {
-            let there = status["workers"].as_array().map_or(0, Vec::len) as u64;
-            let further = status["step"].as_u64().is_some_and(|now| now > step);
-            status["phase"] == "running" && Some(there) == status["workers_wanted"].as_u64() && further
-        };
-        self.wait_for("the job to go on", |s| s["phase"] == "succeeded" || (trains(s) && recovered()));
-    }
+/// Waits until the job is further than `step` after a disturbance, or over.
+fn settles(served: &Served, since: u64, step: u64, run_dir: &Path, what: Disturbance) {
+    let recovered = || match what {
+        Disturbance::Kill(_) | Disturbance::Freeze(_) => cost(run_dir, since).trains_again_ms.is_some(),
+        Disturbance::KillLeader | Disturbance::FreezeLeader | Disturbance::KillEtcd => true,
+    };
+    let trains = |status: &serde_json::Value| {
+        let there = status["workers"].as_array().map_or(0, Vec::len) as u64;
+        let further = status["step"].as_u64().is_some_and(|now| now > step);
+        status["phase"] == "running" && Some(there) == status["workers_wanted"].as_u64() && further
+    };
+    served.wait_for("the job to go on", |s| s["phase"] == "succeeded" || (trains(s) && recovered()));
 }
 
 fn schedule(workers: u32, length: u64) -> Vec<Disturbance> {

@@ -1,10 +1,11 @@
 //! Coordinators die, freeze and follow each other while workers train on: the run is the undisturbed one.
 
-use super::{text, workspace};
+use super::workspace;
 use accord_harness::servers::{Etcd, Server, workers_of};
-use accord_harness::{coordinator, finish, finish_training, metric_lines, wait_until};
+use accord_harness::served::{Served, same_run, undisturbed};
+use accord_harness::wait_until;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const SETS: [&str; 4] = [
@@ -14,81 +15,10 @@ const SETS: [&str; 4] = [
     "checkpoint.every_steps=20",
 ];
 
-fn with_sets<'a>(mut args: Vec<&'a str>, sets: &[&'a str]) -> Vec<&'a str> {
-    args.extend(sets.iter().flat_map(|set| ["--set", set]));
-    args
-}
-
-pub(super) fn undisturbed(job: &Path, run_dir: &Path, sets: &[&str]) {
-    let run = vec!["run", text(job), "--run-dir", text(run_dir)];
-    let done = finish_training(&mut coordinator(&with_sets(run, sets)));
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
-}
-
-/// A job, and where to ask about it.
-pub(super) struct Served {
-    pub(super) id: String,
-    at: String,
-}
-
-impl Served {
-    pub(super) fn submit(job: &Path, at: String, sets: &[&str]) -> Served {
-        let submit = vec!["submit", text(job), "--json", "--coordinator", &at];
-        let done = finish(&mut coordinator(&with_sets(submit, sets)));
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        let submitted: Value = serde_json::from_str(&done.stdout).unwrap();
-        Served { id: submitted["job_id"].as_str().unwrap().into(), at }
-    }
-
-    /// None while nobody leads.
-    pub(super) fn status(&self) -> Option<Value> {
-        let done = finish(&mut coordinator(&["status", &self.id, "--json", "--coordinator", &self.at]));
-        (done.code == Some(0)).then(|| serde_json::from_str(&done.stdout).unwrap())
-    }
-
-    pub(super) fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
-        let mut seen = Value::Null;
-        wait_until(what, || {
-            seen = self.status().unwrap_or_default();
-            assert_ne!(seen["phase"], "failed", "{seen}");
-            ready(&seen)
-        });
-        seen
-    }
-
-    pub(super) fn trains(&self) -> Value {
-        self.wait_for("training", |status| status["phase"] == "running" && status["step"].as_u64().unwrap_or(0) > 30)
-    }
-
-    /// Waits for the end; the run directory.
-    pub(super) fn succeeds(&self) -> PathBuf {
-        let status = self.wait_for("the job", |status| status["phase"] == "succeeded");
-        status["run_dir"].as_str().unwrap().into()
-    }
-}
-
 fn events(run_dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.filter_map(|line| Some(line["event"].as_str()?.to_string())).collect()
-}
-
-/// All that a recovery may change.
-fn without_generation(line: String) -> Value {
-    let mut line: Value = serde_json::from_str(&line).unwrap();
-    line.as_object_mut().unwrap().remove("generation");
-    line
-}
-
-pub(super) fn same_run(run_dir: &Path, undisturbed: &Path) {
-    let [lines, wanted] = [run_dir, undisturbed].map(|dir| metric_lines(dir).into_iter().map(without_generation));
-    for (line, wanted) in lines.zip(wanted) {
-        assert_eq!(line, wanted);
-    }
-    assert_eq!(metric_lines(run_dir).len(), metric_lines(undisturbed).len());
-    let embeddings =
-        [run_dir, undisturbed].map(|dir| std::fs::read(dir.join("export/embeddings.safetensors")).unwrap());
-    assert!(embeddings[0] == embeddings[1], "the embeddings differ");
 }
 
 #[test]

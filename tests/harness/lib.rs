@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod compare;
+pub mod served;
 pub mod servers;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub fn coordinator_binary() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         // the features that `make test` builds with, so that nothing is built twice
-        build.args(["build", "--workspace", "--bins", "--features", "accord-tests/torch"]).current_dir(root());
+        build.args(["build", "--workspace", "--bins", "--features", "accord-tests/torch,accord-tests/kubernetes"]).current_dir(root());
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

@@ -58,6 +58,8 @@ impl Drop for Etcd {
 pub struct Server {
     pub address: String,
     config: PathBuf,
+    /// Variables of its own.
+    variables: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -100,7 +102,21 @@ impl Server {
     fn with(folder: &Path, address: &str, settings: &str) -> Server {
         let config = folder.join(format!("serve-{}.toml", address.replace(':', "-")));
         std::fs::write(&config, format!("listen = {address:?}\n{settings}")).expect("serve.toml");
-        let mut server = Server { address: address.into(), config, process: None };
+        let mut server = Server { address: address.into(), config, variables: Vec::new(), process: None };
+        server.start();
+        server
+    }
+
+    /// One with such settings beside its address and its state folder, and such variables.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn configured(folder: &Path, address: &str, settings: &str, variables: &[(&str, &str)]) -> Server {
+        let config = folder.join(format!("serve-{}.toml", address.replace(':', "-")));
+        let state = folder.join("state");
+        std::fs::write(&config, format!("listen = {address:?}\nstate_dir = {state:?}\n{settings}")).expect("serve.toml");
+        let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut server = Server { address: address.into(), config, variables, process: None };
         server.start();
         server
     }
@@ -113,6 +129,7 @@ impl Server {
         let log = log.expect("a log file");
         // the test's own network, if it is not loopback
         let mut serve = coordinator(&["serve", config, "--insecure"]);
+        serve.envs(self.variables.iter().cloned());
         self.process = Some(serve.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
         wait_until("the server", || std::net::TcpStream::connect(&self.address).is_ok());
     }

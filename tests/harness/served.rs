@@ -1,0 +1,102 @@
+//! Jobs that a coordinator serves, and what the undisturbed run would have been.
+
+use crate::{coordinator, finish, finish_training, metric_lines, wait_until};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is UTF-8")
+}
+
+fn with_sets<'a>(mut args: Vec<&'a str>, sets: &[&'a str]) -> Vec<&'a str> {
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    args
+}
+
+/// The same job by `coordinator run`, of which nothing is disturbed.
+///
+/// # Panics
+/// When it fails.
+pub fn undisturbed(job: &Path, run_dir: &Path, sets: &[&str]) {
+    let run = vec!["run", text(job), "--run-dir", text(run_dir)];
+    let done = finish_training(&mut coordinator(&with_sets(run, sets)));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+/// A job, and where to ask about it.
+pub struct Served {
+    pub id: String,
+    at: String,
+}
+
+impl Served {
+    /// # Panics
+    /// When it is refused.
+    pub fn submit(job: &Path, at: String, sets: &[&str]) -> Served {
+        let submit = vec!["submit", text(job), "--json", "--coordinator", &at];
+        let done = finish(&mut coordinator(&with_sets(submit, sets)));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let submitted: Value = serde_json::from_str(&done.stdout).expect("as the commands print it");
+        Served { id: submitted["job_id"].as_str().expect("as the commands print it").into(), at }
+    }
+
+    /// None while nobody leads.
+    pub fn status(&self) -> Option<Value> {
+        let done = finish(&mut coordinator(&["status", &self.id, "--json", "--coordinator", &self.at]));
+        (done.code == Some(0)).then(|| serde_json::from_str(&done.stdout).expect("as the commands print it"))
+    }
+
+    /// The status that was waited for.
+    ///
+    /// # Panics
+    /// When it does not come in time, or the job fails.
+    pub fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = Value::Null;
+        wait_until(what, || {
+            seen = self.status().unwrap_or_default();
+            assert_ne!(seen["phase"], "failed", "{seen}");
+            ready(&seen)
+        });
+        seen
+    }
+
+    /// Waits until it trains.
+    ///
+    /// # Panics
+    /// As [`Served::wait_for`].
+    pub fn trains(&self) -> Value {
+        self.wait_for("training", |status| status["phase"] == "running" && status["step"].as_u64().unwrap_or(0) > 30)
+    }
+
+    /// Waits for the end; the run directory.
+    ///
+    /// # Panics
+    /// As [`Served::wait_for`].
+    pub fn succeeds(&self) -> PathBuf {
+        let status = self.wait_for("the job", |status| status["phase"] == "succeeded");
+        status["run_dir"].as_str().expect("as the commands print it").into()
+    }
+}
+
+/// All that a recovery may change.
+fn without_generation(line: String) -> Value {
+    let mut line: Value = serde_json::from_str(&line).expect("as the commands print it");
+    line.as_object_mut().expect("as the commands print it").remove("generation");
+    line
+}
+
+/// Whether both runs left the same lines and the same embeddings.
+///
+/// # Panics
+/// When they did not.
+pub fn same_run(run_dir: &Path, undisturbed: &Path) {
+    let [lines, wanted] = [run_dir, undisturbed].map(|dir| metric_lines(dir).into_iter().map(without_generation));
+    for (line, wanted) in lines.zip(wanted) {
+        assert_eq!(line, wanted);
+    }
+    assert_eq!(metric_lines(run_dir).len(), metric_lines(undisturbed).len());
+    let embeddings =
+        [run_dir, undisturbed].map(|dir| std::fs::read(dir.join("export/embeddings.safetensors")).expect("as the commands print it"));
+    assert!(embeddings[0] == embeddings[1], "the embeddings differ");
+}
+
