@@ -1,8 +1,8 @@
 //! Coordinators die, freeze and follow each other while workers train on: the run is the undisturbed one.
 
 use super::workspace;
-use accord_harness::servers::{Etcd, Server, workers_of};
 use accord_harness::served::{Served, same_run, undisturbed};
+use accord_harness::servers::{Etcd, Server, workers_of};
 use accord_harness::wait_until;
 use serde_json::Value;
 use std::path::Path;

@@ -35,7 +35,9 @@ pub fn coordinator_binary() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         // the features that `make test` builds with, so that nothing is built twice
-        build.args(["build", "--workspace", "--bins", "--features", "accord-tests/torch,accord-tests/kubernetes"]).current_dir(root());
+        build
+            .args(["build", "--workspace", "--bins", "--features", "accord-tests/torch,accord-tests/kubernetes"])
+            .current_dir(root());
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

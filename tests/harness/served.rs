@@ -95,8 +95,7 @@ pub fn same_run(run_dir: &Path, undisturbed: &Path) {
         assert_eq!(line, wanted);
     }
     assert_eq!(metric_lines(run_dir).len(), metric_lines(undisturbed).len());
-    let embeddings =
-        [run_dir, undisturbed].map(|dir| std::fs::read(dir.join("export/embeddings.safetensors")).expect("as the commands print it"));
+    let embeddings = [run_dir, undisturbed]
+        .map(|dir| std::fs::read(dir.join("export/embeddings.safetensors")).expect("as the commands print it"));
     assert!(embeddings[0] == embeddings[1], "the embeddings differ");
 }
-

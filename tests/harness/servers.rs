@@ -114,7 +114,8 @@ impl Server {
     pub fn configured(folder: &Path, address: &str, settings: &str, variables: &[(&str, &str)]) -> Server {
         let config = folder.join(format!("serve-{}.toml", address.replace(':', "-")));
         let state = folder.join("state");
-        std::fs::write(&config, format!("listen = {address:?}\nstate_dir = {state:?}\n{settings}")).expect("serve.toml");
+        std::fs::write(&config, format!("listen = {address:?}\nstate_dir = {state:?}\n{settings}"))
+            .expect("serve.toml");
         let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let mut server = Server { address: address.into(), config, variables, process: None };
         server.start();
@@ -131,7 +132,11 @@ impl Server {
         let mut serve = coordinator(&["serve", config, "--insecure"]);
         serve.envs(self.variables.iter().cloned());
         self.process = Some(serve.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
-        wait_until("the server", || std::net::TcpStream::connect(&self.address).is_ok());
+        wait_until("the server", || {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok()?);
+            assert!(ended.is_none(), "the server ended: {}", self.log());
+            std::net::TcpStream::connect(&self.address).is_ok()
+        });
     }
 
     pub fn url(&self) -> String {

@@ -21,7 +21,10 @@ fn further(served: &Served) {
 fn events(served: &Served) -> Vec<Value> {
     let run_dir = served.status().unwrap()["run_dir"].as_str().unwrap().to_string();
     let text = std::fs::read_to_string(format!("{run_dir}/metrics.jsonl")).unwrap();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["kind"] == "event").collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &Value| line["kind"] == "event")
+        .collect()
 }
 
 /// Why the newest generation that failed did so.
@@ -33,7 +36,7 @@ fn culprit(served: &Served) -> String {
 #[test]
 fn a_crash_an_eviction_a_frozen_pod_and_a_lost_node_change_no_number() {
     let Some(cluster) = Cluster::start() else { return };
-    let job = cluster.job("irllrec", 1500);
+    let job = cluster.job("irllrec", 150);
     let plain = cluster.folder.path().join("undisturbed");
     undisturbed(&job, &plain, &[&SETS[..], &["cluster.workers=2"]].concat());
     let served = cluster.submit(&job, &["cluster.workers=2"]);
@@ -114,7 +117,8 @@ fn exit_codes_decide_whether_another_pod_is_worth_a_try() {
     });
     for job in [&served, &left] {
         let url = cluster.coordinator.url();
-        let done = accord_harness::finish(&mut accord_harness::coordinator(&["cancel", &job.id, "--coordinator", &url]));
+        let done =
+            accord_harness::finish(&mut accord_harness::coordinator(&["cancel", &job.id, "--coordinator", &url]));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
     }
     cluster.nothing_is_left();

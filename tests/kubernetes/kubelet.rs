@@ -89,7 +89,8 @@ impl Rounds {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             // an API server that is away keeps no process from running
-            let (Ok(pods), Ok(nodes)) = (self.pods.list(&ours).await, self.nodes.list(&ListParams::default()).await) else {
+            let (Ok(pods), Ok(nodes)) = (self.pods.list(&ours).await, self.nodes.list(&ListParams::default()).await)
+            else {
                 continue;
             };
             let nodes: HashSet<String> = nodes.iter().map(ResourceExt::name_any).collect();
@@ -230,7 +231,9 @@ impl Running {
     /// By the liveness probe, as a kubelet asks it.
     async fn is_frozen(&mut self, pod: &Pod) -> bool {
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        let Some(probe) = container.liveness_probe.as_ref().filter(|_| self.process.id().is_some()) else { return false };
+        let Some(probe) = container.liveness_probe.as_ref().filter(|_| self.process.id().is_some()) else {
+            return false;
+        };
         let Some(grpc) = probe.grpc.as_ref().filter(|_| !is_exit(container)) else { return false };
         if Instant::now() < self.next_probe {
             return false;
@@ -282,7 +285,8 @@ fn variables(pod: &Pod, container: &Container, address: &str) -> BTreeMap<String
 }
 
 fn expanded(argument: &str, variables: &BTreeMap<String, String>) -> String {
-    let named = variables.iter().fold(argument.to_string(), |text, (name, value)| text.replace(&format!("$({name})"), value));
+    let named =
+        variables.iter().fold(argument.to_string(), |text, (name, value)| text.replace(&format!("$({name})"), value));
     named.replace(COORDINATOR_HOST, "127.0.0.1")
 }
 

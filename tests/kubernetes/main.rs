@@ -67,7 +67,8 @@ impl Cluster {
 
     /// Objects of a kind in the platform's namespace.
     fn list(&self, kind: &str) -> Vec<Value> {
-        let (done, text) = self.plane.kubectl(&["get", kind, "-l", "app.kubernetes.io/name=accord-worker", "-o", "json"], None);
+        let (done, text) =
+            self.plane.kubectl(&["get", kind, "-l", "app.kubernetes.io/name=accord-worker", "-o", "json"], None);
         assert!(done, "{text}");
         serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap().clone()
     }

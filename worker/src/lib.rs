@@ -19,11 +19,11 @@ pub mod rendezvous;
 pub mod snapshots;
 pub mod trainer_thread;
 
+use agent::AgentError;
 use clap::Parser;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use agent::AgentError;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -96,7 +96,8 @@ pub fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("ACCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // a second subscriber in one process (a test) is fine to refuse
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log).try_init();
-    if args.alone_ms == 0 && !args.is_pod()
+    if args.alone_ms == 0
+        && !args.is_pod()
         && let Err(error) = die_with_the_coordinator()
     {
         tracing::warn!(%error, "this worker will not notice the coordinator's end by its stdin");

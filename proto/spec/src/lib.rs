@@ -16,8 +16,8 @@ mod uri;
 mod validate;
 
 pub use job::{
-    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss, Model,
-    ModelKind, Negatives, Optim, Partition, PartitionStrategy, Recovery, Split, Synthetic, TeacherInit, TextFiles,
+    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss, Model, ModelKind,
+    Negatives, Optim, Partition, PartitionStrategy, Recovery, Split, Synthetic, TeacherInit, TextFiles,
     TranslationPrecision,
 };
 pub use kubernetes::Kubernetes;

@@ -61,13 +61,19 @@ pub(super) fn may_return(status: &Status) -> bool {
 #[derive(Clone)]
 pub(super) struct Caller {
     args: WorkerArgs,
+    /// The generation in `args` is that of its seat.
+    is_pod: bool,
     /// Where this worker's store listens.
     store: String,
 }
 
 impl Caller {
     pub(super) fn new(args: WorkerArgs, store: String) -> Caller {
-        Caller { args, store }
+        Caller { is_pod: args.is_pod(), args, store }
+    }
+
+    pub(super) fn is_pod(&self) -> bool {
+        self.is_pod
     }
 
     pub(super) fn generation(&self) -> u64 {

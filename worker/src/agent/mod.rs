@@ -320,6 +320,8 @@ impl Agent {
                 self.line = Line::Down { next: Box::pin(self.caller.clone().reconnect(underway)) };
             }
             News::Broke(status) if may_return(&status) => return Err(AgentError::Lost),
+            // this generation has no use for it; the next may have
+            News::Broke(_) | News::Connected(Err(AgentError::Refused(_))) if self.caller.is_pod() => return Ok(true),
             News::Broke(status) => return Err(AgentError::Refused(status.message().to_string())),
             News::Connected(Ok(link)) => {
                 tracing::info!("a coordinator is there again");
