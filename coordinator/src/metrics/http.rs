@@ -44,6 +44,8 @@ async fn scrape(State((metrics, handle)): State<(Metrics, Handle)>, ConnectInfo(
     peer.admit();
     let text = match handle.list().await {
         Ok(jobs) => metrics.render(&jobs).map_err(|e| e.to_string()),
+        // one that stands by is well, and has no jobs
+        Err(error) if error.is_retryable() => metrics.render(&[]).map_err(|e| e.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match text {

@@ -34,6 +34,37 @@ pub(super) fn mistakes(job: &Job) -> Vec<String> {
     found
 }
 
+/// What a job file may not take: another account, a token for the API server, secrets that are not the workers'.
+pub(super) fn trespasses(job: &Job, account: &str, secrets: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let pod = job.spec.clone().unwrap_or_default().template.spec.unwrap_or_default();
+    if pod.service_account_name.as_deref() != Some(account) || pod.automount_service_account_token != Some(false) {
+        found.push(format!("workers run as the service account `{account}`, without a token for the API server"));
+    }
+    let mut named = Vec::new();
+    for volume in pod.volumes.iter().flatten() {
+        named.extend(volume.secret.iter().map(|secret| secret.secret_name.clone().unwrap_or_default()));
+        if volume.projected.is_some() || volume.host_path.is_some() || volume.csi.is_some() {
+            found.push(format!("volume `{}` is of a kind that workers may not mount", volume.name));
+        }
+    }
+    for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
+        let whole = container.env_from.iter().flatten().filter_map(|from| from.secret_ref.as_ref());
+        named.extend(whole.map(|secret| secret.name.clone()));
+        let each = container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref());
+        named.extend(each.filter_map(|from| from.secret_key_ref.as_ref()).map(|key| key.name.clone()));
+    }
+    let foreign = named.iter().filter(|name| !secrets.contains(&name.as_str()));
+    found.extend(foreign.map(|name| format!("the secret `{name}` is not for workers")));
+    for volume in pod.volumes.iter().flatten() {
+        let items = volume.secret.as_ref().map(|secret| secret.items.clone().unwrap_or_default());
+        if items.is_some_and(|items| items.len() != 1 || items[0].key != "ca.crt") {
+            found.push(format!("volume `{}`: of a secret, workers mount ca.crt alone", volume.name));
+        }
+    }
+    found
+}
+
 fn name(name: &str, completions: i32, found: &mut Vec<String>) {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase());

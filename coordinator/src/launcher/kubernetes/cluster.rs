@@ -162,6 +162,3 @@ async fn asked<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, F
         Err(_) => Err(Failed { code: 0, text: format!("no answer within {} s", ANSWER_WITHIN.as_secs()) }),
     }
 }
-
-#[cfg(test)]
-mod tests;

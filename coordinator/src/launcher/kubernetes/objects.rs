@@ -112,7 +112,11 @@ pub fn objects(from: Blueprint<'_>) -> Result<Objects, BlueprintError> {
     let hash = spec_hash(&job);
     job.metadata.annotations.get_or_insert_default().insert(HASH_ANNOTATION.into(), hash);
     let objects = Objects { service: service(from), job };
-    let mistakes = check::mistakes(&objects.job);
+    let settings = &from.platform.settings;
+    let mut mistakes = check::mistakes(&objects.job);
+    let secrets: Vec<&str> =
+        [&settings.env_secret, &settings.tls_secret].into_iter().flatten().map(String::as_str).collect();
+    mistakes.extend(check::trespasses(&objects.job, &settings.service_account, &secrets));
     if mistakes.is_empty() { Ok(objects) } else { Err(BlueprintError::Mistakes(mistakes)) }
 }
 
