@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup servers build nccl demo check test parity invariance soak fuzz bench
+.PHONY: help setup servers build nccl demo check test test-k8s parity invariance soak fuzz bench
 
 # crates that build without libtorch
 TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
@@ -36,6 +36,11 @@ check: setup servers ## formatting, lints, import arrows, torch-free tests
 
 test: setup servers ## every test
 	cargo test --workspace --features $(TESTS)
+
+test-k8s: setup servers ## jobs on a real Kubernetes control plane, built with Go into the user's cache, once; SKIPPED without Go
+	@if plane=$$(.ci/kubernetes); then \
+	  ACCORD_CONTROL_PLANE="$$plane" cargo test -p accord-tests --features $(TESTS) --test kubernetes -- --nocapture --test-threads 1; \
+	else [ $$? -eq 3 ]; fi
 
 parity: setup ## the official code's numbers, replayed by every kernel set
 	cargo test -p accord-tests --features torch --test parity -- --nocapture --test-threads 1

@@ -1,6 +1,6 @@
 //! Every job file in configs/ parses, is valid, and means what its name says.
 
-use accord_harness::root;
+use accord_harness::{coordinator, finish, root};
 
 #[test]
 fn every_config_is_a_valid_job() {
@@ -24,4 +24,14 @@ fn every_config_is_a_valid_job() {
         seen += 1;
     }
     assert!(seen >= 11, "{seen} job files");
+}
+
+/// What `submit` would create, as it was reviewed. After a change that is meant:
+/// `coordinator render configs/amazon-8gpu.toml > tests/fixtures/kubernetes/amazon-8gpu.yaml`
+#[test]
+fn the_objects_of_a_job_are_those_that_were_reviewed() {
+    let rendered = finish(&mut coordinator(&["render", "configs/amazon-8gpu.toml"]));
+    assert_eq!(rendered.code, Some(0), "{}", rendered.stderr);
+    let reviewed = root().join("tests/fixtures/kubernetes/amazon-8gpu.yaml");
+    assert_eq!(rendered.stdout, std::fs::read_to_string(reviewed).unwrap());
 }

@@ -64,6 +64,13 @@ fn every_command_in_readme_runs() {
                     finish(coordinator(&["ps"]).env("ACCORD_COORDINATOR", &url)).code == Some(0)
                 });
             }
+            // on a cluster: `make test-k8s` applies the folder, and submits jobs there
+            ["kubectl", "apply", "-k", folder] => {
+                assert!(root().join(folder).join("kustomization.yaml").exists(), "{line}")
+            }
+            ["coordinator", "submit", job @ "configs/amazon-8gpu.toml", ..] => {
+                assert_eq!(finish(&mut coordinator(&["render", job])).code, Some(0), "{line}");
+            }
             ["coordinator", rest @ ..] => {
                 let mut command = Command::new(coordinator_binary());
                 let mut args: Vec<String> = rest.iter().map(ToString::to_string).collect();

@@ -69,7 +69,7 @@ fn a_crash_an_eviction_a_frozen_pod_and_a_lost_node_change_no_number() {
     assert!(culprit(&served).contains("was silent for"), "{}", culprit(&served));
     further(&served);
 
-    // its node is gone: the pod garbage collector finds out, and another node takes over
+    // its node is gone: the pod garbage collector finds out, after a minute, and another node takes over
     let (pod, _) = cluster.kubelet.pods().pop_first().unwrap();
     let (_, node) = cluster.plane.kubectl(&["get", "pod", &pod, "-o", "jsonpath={.spec.nodeName}"], None);
     let (done, text) = cluster.plane.kubectl(&["delete", "node", &node], None);

@@ -24,7 +24,7 @@ const SETS: [&str; 6] = [
     "cluster.threads_per_worker=1",
     "checkpoint.every_steps=20",
     "recovery.detect_within_ms=2000",
-    "recovery.replace_within_ms=60000",
+    "recovery.replace_within_ms=150000",
     "kubernetes.cpu=500m",
     "kubernetes.memory=1Gi",
 ];
