@@ -113,7 +113,10 @@ fn exit_codes_decide_whether_another_pod_is_worth_a_try() {
         let jobs = cluster.list("jobs");
         let job = jobs.iter().find(|job| job["metadata"]["name"] == left.id.as_str());
         cluster.list("pods").iter().filter(|pod| pod["status"]["phase"] == "Failed").count() > 3
-            && job.is_some_and(|job| job["status"]["conditions"].is_null() && job["status"]["failedIndexes"].is_null())
+            && job.is_some_and(|job| {
+                job["status"]["conditions"].is_null()
+                    && job["status"]["failedIndexes"].as_str().unwrap_or_default().is_empty()
+            })
     });
     for job in [&served, &left] {
         let url = cluster.coordinator.url();
