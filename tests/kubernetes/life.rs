@@ -28,7 +28,10 @@ fn a_job_trains_as_pods_to_the_numbers_of_a_run_and_goes_on_after_a_pod_is_delet
     let status = served.trains();
     assert_eq!(cluster.list("jobs").len(), 1);
     assert_eq!(cluster.list("services").len(), 1);
-    let host = |status: &Value, rank: usize| status["workers"][rank]["host"].as_str().unwrap().to_string();
+    let host = |status: &Value, rank: usize| {
+        let workers = status["workers"].as_array().unwrap();
+        workers.iter().find(|w| w["rank"] == rank).unwrap()["host"].as_str().unwrap().to_string()
+    };
     let before: Vec<String> = (0..2).map(|rank| host(&status, rank)).collect();
     assert!(before[1].starts_with(&format!("{}-1-", served.id)), "{before:?}");
 
