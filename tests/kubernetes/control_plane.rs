@@ -19,7 +19,7 @@ pub(crate) struct ControlPlane {
     server: String,
     // dropped in this order: the store last
     processes: Vec<Killed>,
-    _etcd: Etcd,
+    etcd: Etcd,
 }
 
 struct Killed(Child);
@@ -45,7 +45,7 @@ impl ControlPlane {
             return None;
         };
         let server = free_address();
-        let mut plane = ControlPlane { programs, folder, server, processes: Vec::new(), _etcd: etcd };
+        let mut plane = ControlPlane { programs, folder, server, processes: Vec::new(), etcd };
         plane.start_api_server();
         let config = plane.write_kubeconfig("admin", ADMIN_TOKEN);
         let config = config.to_str().unwrap();
@@ -88,7 +88,7 @@ impl ControlPlane {
         let tokens = self.file("tokens.csv");
         std::fs::write(&tokens, format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
         let port = self.server.rsplit_once(':').unwrap().1.to_string();
-        let etcd = self._etcd.address.clone();
+        let etcd = self.etcd.address.clone();
         self.spawn(
             "kube-apiserver",
             &[

@@ -34,7 +34,8 @@ const RESIGN_WITHIN: Duration = Duration::from_secs(2);
   coordinator serve serve.toml --listen 0.0.0.0:7411 --tls-cert cert.pem --tls-key key.pem
   coordinator serve --dump-config
 
-Settings: defaults < file < environment < flags. Workers run on this machine, one job at a time unless
+Settings: defaults < file < environment < flags. With [kubernetes] in the file workers are pods (k8s/README.md), which
+stopping leaves to the next coordinator. Without it they run on this machine, one job at a time unless
 max_running_jobs says more. Stopping it (Ctrl-C, SIGTERM) stops the workers; starting it again takes unfinished jobs up
 from their checkpoints. When it is killed, its workers train on (recovery.coordinator_within_ms of the job), and the
 next `serve` of the same state_dir adopts them.

@@ -107,7 +107,7 @@ impl Caller {
                 self.args.name = format!("worker-{rank}");
                 Ok((self, link))
             }
-            Ok(Ok(_)) => Err(AgentError::Lost),
+            Ok(Ok(_)) => Err(AgentError::Unreachable("the coordinator hung up".into())),
             Ok(Err(status)) => Err(AgentError::Unreachable(status.message().to_string())),
             Err(_) => Err(AgentError::Unreachable("no seat was given".into())),
         }

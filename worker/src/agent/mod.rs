@@ -117,7 +117,7 @@ async fn begin(args: &WorkerArgs) -> Result<Option<Begun>, AgentError> {
     };
     tracing::info!(job = args.job, generation = caller.generation(), worker = caller.name(), "registered");
     let mut ledger = Ledger::new(caller.generation(), 0);
-    let form = wait_for_form(&mut link, &mut ledger).await?;
+    let form = wait_for_form(&mut link, &mut ledger, args.is_pod()).await?;
     Ok(form.map(|form| Begun { caller, link, meeting, form }))
 }
 
@@ -128,7 +128,7 @@ async fn open_meeting_point(own: Option<IpAddr>, coordinator: String) -> Result<
 }
 
 /// None: told to end before there was anything to do.
-async fn wait_for_form(link: &mut Link, ledger: &mut Ledger) -> Result<Option<Form>, AgentError> {
+async fn wait_for_form(link: &mut Link, ledger: &mut Ledger, is_pod: bool) -> Result<Option<Form>, AgentError> {
     // waiting is the coordinator's decision, bounded there; a coordinator that dies closes the stream
     let mut beat = tokio::time::interval(FIRST_BEATS);
     loop {
@@ -139,8 +139,14 @@ async fn wait_for_form(link: &mut Link, ledger: &mut Ledger) -> Result<Option<Fo
                 continue;
             }
         };
-        let directive = directive.map_err(|status| AgentError::Refused(status.message().to_string()))?;
-        match directive.ok_or(AgentError::Lost)?.directive {
+        let directive = match directive {
+            Ok(Some(directive)) => directive,
+            // this coordinator is gone, or forms this generation no more: the next seat is another's to give
+            Ok(None) | Err(_) if is_pod => return Ok(None),
+            Ok(None) => return Err(AgentError::Lost),
+            Err(status) => return Err(AgentError::Refused(status.message().to_string())),
+        };
+        match directive.directive {
             Some(directive::Directive::Form(form)) => return Ok(Some(form)),
             Some(directive::Directive::Abort(_) | directive::Directive::CheckpointAndStop(_)) => return Ok(None),
             Some(
