@@ -115,7 +115,7 @@ fn a_restarted_coordinator_adopts_the_pods_and_ends_what_was_cancelled() {
 
 #[test]
 fn what_keeps_pods_from_running_is_said_within_seconds() {
-    let Some(cluster) = Cluster::start() else { return };
+    let Some(mut cluster) = Cluster::start() else { return };
     let job = cluster.job("lightgcn", 5);
     // two nodes have a GPU each
     let sets = ["cluster.workers=3", "cluster.device=auto", "kubernetes.gpus_per_worker=1", "cluster.min_workers=3"];
@@ -125,6 +125,13 @@ fn what_keeps_pods_from_running_is_said_within_seconds() {
     let status = served.wait_for("the reason", |s| s["reason"].as_str().is_some_and(|r| r.contains(wanted)));
     println!("the scheduler's reason after {:.1} s", submitted.elapsed().as_secs_f64());
     assert_eq!(status["phase"], "starting");
+    // pods that wait for the others outlast their coordinator
+    wait_until("two pods", || cluster.pods().len() == 2);
+    cluster.coordinator.kill();
+    cluster.coordinator.start();
+    served.wait_for("the two to be back", |s| {
+        s["reason"].as_str().is_some_and(|r| r.starts_with("2 of 3 workers registered"))
+    });
     // room comes, and nobody had to ask again
     cluster.plane.apply(&["-f", "-"], Some(&super::node_of("node-c")));
     served.succeeds();
