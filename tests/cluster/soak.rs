@@ -6,7 +6,7 @@ use super::recovery::{Cost, cost, draw, events, now_ms, seed};
 use super::workspace;
 use accord_harness::served::{Served, same_run, undisturbed};
 use accord_harness::servers::{Etcd, Server, workers_of};
-use accord_harness::{root, signal, wait_until};
+use accord_harness::{root, signal, wait_for, wait_until};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ impl Cluster {
     }
 
     fn wait_for_leader(&self) -> usize {
-        wait_until("a leader", || self.leader().is_some());
-        self.leader().expect("it leads")
+        wait_for("a leader", || self.leader())
     }
 
     /// Returns when the disturbance itself is over; what it led to may still be going on.

@@ -3,7 +3,7 @@
 use super::workspace;
 use accord_harness::served::{Served, same_run, undisturbed};
 use accord_harness::servers::{Etcd, Server, workers_of};
-use accord_harness::wait_until;
+use accord_harness::{wait_for, wait_until};
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -83,7 +83,7 @@ fn a_coordinator_that_stands_by_leads_on_when_the_first_is_killed_or_frozen_or_e
     served.trains();
     let leader = |servers: &[Server]| servers.iter().position(Server::leads);
 
-    let first = leader(&servers).expect("one leads");
+    let first = wait_for("a leader", || leader(&servers));
     servers[first].kill();
     wait_until("the other to lead", || servers[1 - first].leads());
     served.trains();
@@ -101,7 +101,7 @@ fn a_coordinator_that_stands_by_leads_on_when_the_first_is_killed_or_frozen_or_e
     etcd.kill();
     std::thread::sleep(Duration::from_millis(3000));
     etcd.restart();
-    wait_until("somebody to lead", || leader(&servers).is_some());
+    wait_for("somebody to lead", || leader(&servers));
     let run_dir = served.succeeds();
     same_run(&run_dir, &plain);
     let told = events(&run_dir);

@@ -120,8 +120,19 @@ pub fn signal(name: &str, id: u32) {
 /// # Panics
 /// When it has not within five minutes.
 pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    wait_for(what, || ready().then_some(()));
+}
+
+/// Waits until `sought` finds something. To ask again for what was seen a moment ago may find it gone.
+///
+/// # Panics
+/// When it has not within five minutes.
+pub fn wait_for<T>(what: &str, mut sought: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
-    while !ready() {
+    loop {
+        if let Some(found) = sought() {
+            return found;
+        }
         assert!(start.elapsed() < DEADLINE, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
