@@ -32,8 +32,8 @@ pub struct ServeConfig {
     pub worker_binary: Option<PathBuf>,
     /// Jobs that train at the same time; the rest wait. Each uses every core unless its job file says otherwise.
     pub max_running_jobs: usize,
-    /// Folders that the data of jobs must lie in. Absent: anywhere for a loopback address without tokens, else the
-    /// current folder.
+    /// Folders and buckets (`s3://bucket/prefix`; `s3://` for all) that the data of jobs must lie in. Absent: anywhere
+    /// for a loopback address without tokens, else the current folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_roots: Option<Vec<PathBuf>>,
     /// Where workers find this coordinator and those that stand by for it: `http://` or `https://` addresses, tried in

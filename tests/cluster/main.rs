@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
 mod bad_input;
+mod buckets;
 mod commands;
 mod configs;
 mod disks;
 mod docs;
+#[path = "../../worker/objects/tests/support/mod.rs"]
+mod objects;
 mod partition;
 mod recovery;
 mod resume;

@@ -8,6 +8,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
+const FILE: &str = "export/embeddings.safetensors";
+
 /// Why the embeddings could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -17,13 +19,41 @@ pub enum ExportError {
     Engine(#[from] EngineError),
 }
 
-/// Writes `<run_dir>/export/embeddings.safetensors` with the tensors `user` [U, d] and `item` [I, d], on rank 0. Every rank
-/// must call it. A reader sees the old file or the new one.
+/// Where the embeddings go.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'a> {
+    RunDir(&'a Path),
+    /// Beside the checkpoints, at their `s3://` address.
+    Bucket(&'a str),
+}
+
+/// Writes `export/embeddings.safetensors` with the tensors `user` [U, d] and `item` [I, d], on rank 0. Every rank must call
+/// it. A reader sees the old file or the new one.
 ///
 /// # Errors
-/// When the disk does not take it, or another worker is gone.
-pub fn write_embeddings(trainer: &Trainer, run_dir: &Path) -> Result<(), ExportError> {
-    write_table(trainer.world(), &trainer.final_embeddings()?, run_dir)
+/// When the disk or the object store does not take it, or another worker is gone.
+pub fn write_embeddings(trainer: &Trainer, to: Destination<'_>) -> Result<(), ExportError> {
+    let (world, x) = (trainer.world(), trainer.final_embeddings()?);
+    match to {
+        Destination::RunDir(run_dir) => write_table(world, &x, run_dir),
+        Destination::Bucket(uri) => {
+            let scratch = std::env::temp_dir().join(format!("accord-export-{}", std::process::id()));
+            let sent = write_table(world, &x, &scratch).and_then(|()| send(world, &scratch, uri));
+            // the pod's disk goes with it, and a machine's is tidied by its owner
+            let _ = std::fs::remove_dir_all(&scratch);
+            sent
+        }
+    }
+}
+
+fn send(world: &World, scratch: &Path, uri: &str) -> Result<(), ExportError> {
+    if world.rank() > 0 {
+        return Ok(());
+    }
+    let sent = accord_objects::results::put_embeddings(uri, &scratch.join(FILE));
+    let address = sent.map_err(|source| ExportError::Write { path: uri.into(), source })?;
+    tracing::info!(address, "embeddings are stored");
+    Ok(())
 }
 
 /// `x` [n, d]: rows of the own nodes.
@@ -31,12 +61,11 @@ fn write_table(world: &World, x: &Tensor, run_dir: &Path) -> Result<(), ExportEr
     if world.rank() > 0 {
         return export::each_block(world, x, |_| Ok(()));
     }
-    let folder = run_dir.join("export");
-    let path = folder.join("embeddings.safetensors");
-    let temporary = folder.join("embeddings.safetensors.tmp");
+    let path = run_dir.join(FILE);
+    let temporary = path.with_extension("safetensors.tmp");
     let failed = |source: io::Error| ExportError::Write { path: path.clone(), source };
     let create = || -> io::Result<BufWriter<File>> {
-        std::fs::create_dir_all(&folder)?;
+        std::fs::create_dir_all(run_dir.join("export"))?;
         let mut file = BufWriter::new(File::create(&temporary)?);
         file.write_all(&header(world.users, world.items, x.size()[1] as usize))?;
         Ok(file)

@@ -2,7 +2,7 @@
 //! once: libtorch's errors (out of memory on a device) arrive that way.
 
 use crate::agent::Uplink;
-use crate::export::ExportError;
+use crate::export::{Destination, ExportError};
 use crate::observer::{Orders, Reporter, wire_eval};
 use crate::rendezvous::MeetingPoint;
 use crate::snapshots::SnapshotWriter;
@@ -12,9 +12,10 @@ use accord_data::Dataset;
 use accord_engine::report::Outcome;
 use accord_engine::trainer::{Sent, Trainer};
 use accord_engine::{EngineError, device, guard};
+use accord_objects::dataset::FetchError;
 use accord_proto::job::FailureKind;
 use accord_proto::worker::{Failed, Finished, Form, Ready, Stopped, worker_message::Message};
-use accord_spec::{JobSpec, ModelKind};
+use accord_spec::{Data, JobSpec, ModelKind};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -94,6 +95,15 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Failure {
+        match error.is_retryable() {
+            true => Failure::internal(error),
+            false => Failure::bad_input(error),
+        }
+    }
+}
+
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Failure {
         match error {
@@ -112,7 +122,8 @@ impl From<CollectiveError> for Failure {
 fn train(assignment: Assignment) -> Result<Message, Failure> {
     let Assignment { form, generation, meeting, uplink, orders } = assignment;
     let spec = accord_spec::parse(&form.job_toml, &[]).map_err(Failure::bad_input)?;
-    let run_dir = Path::new(&form.run_dir);
+    // pods may share no disk: then only what another generation of this one may use again lies here
+    let run_dir = if form.run_dir.is_empty() { std::env::temp_dir() } else { form.run_dir.clone().into() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if form.threads == 0 { cores } else { form.threads as usize };
     let (rank, world) = (form.rank as usize, form.world as usize);
@@ -123,11 +134,12 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     orders.watch(collective.abort_handle());
     let own_before = memory("RssAnon");
 
-    let mut dataset = load(&spec, &form, &uplink)?;
-    let world = layout::world(&spec, &dataset, collective, run_dir, device)?;
+    let data = accord_objects::dataset::local(&spec.data)?;
+    let mut dataset = load(&data, &spec, &form, &uplink)?;
+    let world = layout::world(&spec, &dataset, collective, &run_dir, device)?;
     if spec.model.kind != ModelKind::Lightgcn {
         let root = Path::new(&form.job_root);
-        dataset.load_text(&spec.data, root, Some(world.graph.own())).map_err(Failure::bad_input)?;
+        dataset.load_text(&data, root, Some(world.graph.own())).map_err(Failure::bad_input)?;
     }
     same_data(&spec, &form, &dataset)?;
     guard::same_input(&world, &format!("{} {} {}", form.job_toml, dataset.manifest.digest, world.digest()))?;
@@ -136,7 +148,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
         data_digest: dataset.manifest.digest.clone(),
     };
     let mut trainer = Trainer::new(&spec, dataset, world, device, threads)?;
-    let store = accord_objects::open(&spec.checkpoint.uri, run_dir).map_err(Failure::internal)?;
+    let store = accord_objects::open(&spec.checkpoint.uri, &run_dir).map_err(Failure::internal)?;
     if let Some(resume) = &form.resume {
         let snapshot = store.read(resume.step, Some(trainer.world().graph.own())).map_err(Failure::internal)?;
         trainer.restore(&snapshot)?;
@@ -154,7 +166,13 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
             // files are the libraries, which processes share, and whose pages come in as they are used
             let (resident_bytes, baseline_bytes) = (memory("VmRSS"), own_before + memory("RssFile"));
             let Sent { steps, halo, all } = trainer.sent();
-            export::write_embeddings(&trainer, run_dir)?;
+            export::write_embeddings(
+                &trainer,
+                match form.run_dir.is_empty() {
+                    true => Destination::Bucket(&spec.checkpoint.uri),
+                    false => Destination::RunDir(&run_dir),
+                },
+            )?;
             tracing::info!(best_epoch, "training is over");
             Ok(Message::Finished(Finished {
                 best_epoch,
@@ -171,8 +189,8 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
 }
 
 /// Interactions and ids; the text comes when the own nodes are known.
-fn load(spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dataset, Failure> {
-    let dataset = Dataset::load(&spec.data, Path::new(&form.job_root), spec.job.seed, false);
+fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dataset, Failure> {
+    let dataset = Dataset::load(data, Path::new(&form.job_root), spec.job.seed, false);
     let dataset = dataset.map_err(Failure::bad_input)?;
     let m = &dataset.manifest;
     tracing::info!(users = m.users, items = m.items, train = m.train, validation = m.validation, test = m.test, "data");

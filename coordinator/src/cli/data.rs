@@ -51,11 +51,12 @@ pub enum KnownDataset {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   coordinator data inspect data/ml-100k
-  coordinator data inspect logs/ --format pairs --min-rating 4 --json")]
+  coordinator data inspect logs/ --format pairs --min-rating 4 --json
+  coordinator data inspect s3://bucket/datasets/ml-100k")]
 pub struct InspectArgs {
-    /// Folder of the dataset
+    /// Folder of the dataset, or s3://bucket/prefix
     #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    pub folder: String,
     /// How the interactions lie on disk [default: by the files' endings]
     #[arg(long, value_enum)]
     pub format: Option<FormatName>,
@@ -158,25 +159,27 @@ impl Quantiles {
 }
 
 fn inspect(args: InspectArgs) -> anyhow::Result<()> {
-    let format = match args.format {
-        Some(format) => format.into(),
-        None => guess_format(&args.folder)?,
-    };
-    let data = Data {
-        path: ".".into(),
+    let named = Data {
+        path: args.folder,
         synthetic: None,
-        format,
+        format: Format::default(),
         text: None,
         min_rating: args.min_rating,
         split: Split::Random,
         split_ratio: [0.6, 0.2, 0.2],
     };
+    let data = accord_objects::dataset::local(&named)?;
+    let folder = Path::new(&data.path);
+    let format = match args.format {
+        Some(format) => format.into(),
+        None => guess_format(folder)?,
+    };
     // a folder with one of the text files should have them all
     let files = TextFiles::default();
     let has_text = [files.user_profile, files.item_profile, files.user_intent, files.item_intent]
         .iter()
-        .any(|file| args.folder.join(file).exists());
-    let dataset = Dataset::load(&data, &args.folder, args.seed, has_text)?;
+        .any(|file| folder.join(file).exists());
+    let dataset = Dataset::load(&Data { format, ..data.clone() }, Path::new(""), args.seed, has_text)?;
     let found = describe(&dataset);
     if args.json {
         return output::json(&found);

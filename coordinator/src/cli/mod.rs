@@ -26,6 +26,7 @@ mod submit;
 pub mod verify;
 mod watch;
 
+use accord_objects::dataset::FetchError;
 use accord_proto::status::{ApiError, ErrorCode};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -118,6 +119,9 @@ const INTERRUPTED: u8 = 130;
 fn exit_code(error: &anyhow::Error) -> u8 {
     // a dataset that cannot be read is the user's to change, like an argument
     if error.is::<Usage>() || error.is::<accord_data::DataError>() {
+        return 2;
+    }
+    if error.downcast_ref::<FetchError>().is_some_and(|e| !e.is_retryable()) {
         return 2;
     }
     if error.is::<Interrupted>() {

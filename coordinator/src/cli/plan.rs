@@ -85,10 +85,11 @@ pub(super) fn run(args: PlanArgs) -> anyhow::Result<()> {
     sets.extend(args.workers.map(|n| Override { key: "cluster.workers".into(), value: n.to_string() }));
     let job = job_file::read(&args.job, sets)?;
     let workers = job.spec.cluster.workers as usize;
-    let dataset = Dataset::load(&job.spec.data, &job.root, job.spec.job.seed, false)?;
+    let data = accord_objects::dataset::local(&job.spec.data)?;
+    let dataset = Dataset::load(&data, &job.root, job.spec.job.seed, false)?;
     let text = match job.spec.model.kind {
         ModelKind::Lightgcn => [0, 0],
-        ModelKind::RlmrecCon | ModelKind::Irllrec => Dataset::text_widths(&job.spec.data, &job.root)?,
+        ModelKind::RlmrecCon | ModelKind::Irllrec => Dataset::text_widths(&data, &job.root)?,
     };
     let plan = plan(&job.spec, &dataset.train, text, workers);
     if args.json {

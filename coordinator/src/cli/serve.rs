@@ -51,7 +51,7 @@ Who may do what: on a loopback address without tokens, every local user who reac
 their logs, and have `serve` read data folders as the user it runs as. Any other address needs TLS and at least one
 token, or --insecure. The file gives them:
 
-  data_roots = [\"/data\"]            # data.path of a job must lie in one of these, links resolved
+  data_roots = [\"/data\", \"s3://b\"] # data.path of a job must lie in one of these, links resolved
   [tls]
   cert = \"cert.pem\"                 # PEM; read once, when it starts
   key = \"key.pem\"
@@ -84,8 +84,8 @@ pub(super) struct ServeArgs {
     /// Jobs that train at the same time
     #[arg(long, env = "ACCORD_MAX_RUNNING_JOBS", value_name = "N")]
     max_running_jobs: Option<usize>,
-    /// Folder that the data of jobs must lie in; may be given again
-    #[arg(long = "data-root", env = "ACCORD_DATA_ROOTS", value_name = "DIR", value_delimiter = ':')]
+    /// Folder or bucket (s3://bucket/prefix) that the data of jobs must lie in; may be given again
+    #[arg(long = "data-root", env = "ACCORD_DATA_ROOTS", value_name = "DIR", value_delimiter = ',')]
     data_roots: Vec<PathBuf>,
     /// Address of /metrics, for Prometheus (plain HTTP) [default: none]
     #[arg(long, env = "ACCORD_METRICS_LISTEN", value_name = "ADDR")]
@@ -287,8 +287,8 @@ fn protection(config: &ServeConfig) -> anyhow::Result<ServerOptions> {
         output::note(format!("warning: --insecure: {listen} can be reached from other machines without {missing}"));
     }
     let data_roots = config.roots(&std::env::current_dir()?)?;
-    if let (None, DataRoots::Under(roots)) = (&config.data_roots, &data_roots) {
-        let here = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
+    if let (None, DataRoots::Under { folders, .. }) = (&config.data_roots, &data_roots) {
+        let here = folders.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
         output::note(format!("jobs may read data under {here} only; data_roots (--data-root) names other folders"));
     }
     let tls = config.tls.as_ref().map(|tls| tls.server().load()).transpose();

@@ -265,6 +265,7 @@ impl ControlLoop {
     fn form(&mut self, id: &JobId, generation: u64) {
         let cores = self.options.cores;
         let is_remote = self.options.launcher.is_remote();
+        let shares_run_dirs = self.options.launcher.shares_run_dirs();
         let Some(entry) = self.jobs.get_mut(id) else { return };
         let Entry { job, live: Some(live), .. } = entry else { return };
         let (spec, timeouts) = (&live.spec, live.timeouts);
@@ -277,7 +278,7 @@ impl ControlLoop {
                 world: job.world,
                 job_toml: job.job_toml.clone(),
                 job_root: job.job_root.display().to_string(),
-                run_dir: job.run_dir.display().to_string(),
+                run_dir: if shares_run_dirs { job.run_dir.display().to_string() } else { String::new() },
                 threads: match is_remote {
                     true => spec.cluster.threads_per_worker as u32,
                     false => placement::threads(spec.cluster.threads_per_worker, cores, job.world),

@@ -135,6 +135,11 @@ pub trait Launcher: Send + Sync {
         false
     }
 
+    /// Whether its workers have the run directories of this coordinator. Without, checkpoints and results go into a bucket.
+    fn shares_run_dirs(&self) -> bool {
+        true
+    }
+
     /// Whether it could run such a job.
     ///
     /// # Errors

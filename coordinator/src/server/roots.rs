@@ -1,8 +1,9 @@
-//! Path confinement: the folders that the data of a submitted job must lie in. Checked once, when the job is submitted:
-//! whoever may write inside a root is trusted not to swap a folder for a link afterwards.
+//! Path confinement: the folders and buckets that the data of a submitted job must lie in. Checked once, when the job is
+//! submitted: whoever may write inside a root is trusted not to swap a folder for a link afterwards.
 
 use accord_proto::job::SubmitRequest;
 use accord_proto::status::{ApiError, ErrorCode};
+use accord_spec::DataPath;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -10,27 +11,43 @@ use std::path::{Component, Path, PathBuf};
 
 /// A dataset's folder holds a few files; what holds more is not looked through.
 const MAX_ENTRIES: usize = 10_000;
+/// As a root: every bucket that the workers' credentials open.
+const ANY_BUCKET: &str = "s3://";
 
 /// Where the data of jobs may lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DataRoots {
-    /// Anywhere this process can read.
+    /// Anywhere this process can read, and any bucket.
     #[default]
     Anywhere,
-    /// In or under one of these folders, whose links are resolved.
-    Under(Vec<PathBuf>),
+    Under {
+        /// Data lie in or under one of these, whose links are resolved;
+        folders: Vec<PathBuf>,
+        /// or in one of these: `s3://bucket/prefix/`, or `s3://` for every bucket.
+        buckets: Vec<String>,
+    },
 }
 
 impl DataRoots {
-    /// Roots with their links resolved.
+    /// Folders with their links resolved, and buckets.
     ///
     /// # Errors
-    /// A folder that is not there, by name.
-    pub fn under(folders: &[PathBuf]) -> io::Result<DataRoots> {
+    /// A folder that is not there, or a bucket that cannot be one, by name.
+    pub fn under(roots: &[PathBuf]) -> io::Result<DataRoots> {
+        let remote = |root: &PathBuf| root.to_str().filter(|root| root.contains("://")).map(str::to_string);
+        let (buckets, folders): (Vec<_>, Vec<_>) = roots.iter().partition(|root| remote(root).is_some());
+        let check = |root: String| match DataPath::parse(&root) {
+            _ if root == ANY_BUCKET => Ok(root),
+            Ok(_) => Ok(folder_of(&root)),
+            Err(reason) => Err(io::Error::new(io::ErrorKind::InvalidInput, reason)),
+        };
         let resolve = |folder: &PathBuf| {
             folder.canonicalize().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", folder.display())))
         };
-        Ok(DataRoots::Under(folders.iter().map(resolve).collect::<io::Result<_>>()?))
+        Ok(DataRoots::Under {
+            folders: folders.into_iter().map(resolve).collect::<io::Result<_>>()?,
+            buckets: buckets.into_iter().filter_map(remote).map(check).collect::<io::Result<_>>()?,
+        })
     }
 
     /// Whether the data of a submission stays inside. Reads the file system: not for an async thread.
@@ -38,12 +55,17 @@ impl DataRoots {
     /// # Errors
     /// [`ErrorCode::BadInput`], for a job file that cannot be parsed too.
     pub(super) fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
-        let DataRoots::Under(roots) = self else { return Ok(()) };
+        let DataRoots::Under { folders: roots, buckets } = self else { return Ok(()) };
         let bad = |text: String| ApiError::new(ErrorCode::BadInput, text);
         let overrides: Vec<_> = request.overrides.iter().cloned().map(Into::into).collect();
         let data = accord_spec::parse(&request.job_toml, &overrides).map_err(|e| bad(e.to_string()))?.data;
         if data.synthetic.is_some() {
             return Ok(());
+        }
+        if data.path.contains("://") {
+            let path = folder_of(&data.path);
+            let inside = buckets.iter().any(|root| path.starts_with(root));
+            return if inside { Ok(()) } else { Err(bad(outside_buckets(&data.path))) };
         }
         let outside = |path: &Path| {
             let path = path.display();
@@ -60,6 +82,18 @@ impl DataRoots {
             Err(error) => Err(bad(format!("data.path: {} cannot be looked through: {error}", folder.display()))),
         }
     }
+}
+
+/// With one `/` at its end, so that `s3://lake/sets` does not begin `s3://lake/sets-of-others`.
+fn folder_of(address: &str) -> String {
+    format!("{}/", address.trim_end_matches('/'))
+}
+
+fn outside_buckets(path: &str) -> String {
+    format!(
+        "data.path: {path} is not inside a bucket this coordinator reads data from\n  hint: data_roots of the \
+         coordinator names the buckets that jobs may read, such as \"s3://bucket/datasets\", or \"s3://\" for all"
+    )
 }
 
 fn is_inside(roots: &[PathBuf], path: &Path) -> bool {
@@ -184,6 +218,24 @@ mod tests {
         assert!(check("next").is_ok());
         symlink(open.join("data"), open.join("next/trn.npz")).unwrap();
         assert!(check("next").is_err());
+    }
+
+    #[test]
+    fn data_in_a_bucket_are_taken_where_a_root_names_it() {
+        let (_dir, open, _, folders_alone) = folders();
+        let takes = |roots: &DataRoots, path: &str| roots.check(&submission(&open, path)).is_ok();
+        let some = DataRoots::under(&[open.clone(), "s3://lake/sets/".into()]).unwrap();
+        for path in ["s3://lake/sets", "s3://lake/sets/", "s3://lake/sets/amazon/v2", "data"] {
+            assert!(takes(&some, path), "{path}");
+        }
+        for path in ["s3://lake/sets-of-others", "s3://lake", "s3://lakes/sets", "s3://lake/sets/../x"] {
+            assert!(!takes(&some, path), "{path}");
+        }
+        assert!(takes(&DataRoots::under(&["s3://".into()]).unwrap(), "s3://any/thing"));
+        assert!(takes(&DataRoots::Anywhere, "s3://any/thing"));
+        let error = folders_alone.check(&submission(&open, "s3://lake/sets")).unwrap_err();
+        assert!(error.message.contains("data_roots"), "{error}");
+        assert!(DataRoots::under(&["s3://Not A Bucket".into()]).is_err());
     }
 
     #[test]

@@ -46,7 +46,8 @@ fn default_seed() -> u64 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Folder of the dataset; relative to the folder of the job file. Not read for a made-up catalog.
+    /// Folder of the dataset, relative to the folder of the job file; or `s3://bucket/prefix`, which each machine
+    /// fetches once. Not read for a made-up catalog.
     #[serde(default)]
     pub path: String,
     /// A made-up catalog instead of files: for trying sizes.

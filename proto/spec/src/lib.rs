@@ -4,7 +4,7 @@
 //! * [`job`]: the sections of a job file as plain structs; units are in the names.
 //! * [`Kubernetes`]: how its workers run as pods.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
-//! * [`CheckpointUri`]: where `checkpoint.uri` points.
+//! * [`CheckpointUri`], [`DataPath`]: where `checkpoint.uri` and `data.path` point.
 //! * [`validate`]: the rules between values that the types cannot say.
 //!
 //! This crate knows no process, no network and no tensor: both binaries and the engine read it.
@@ -22,7 +22,7 @@ pub use job::{
 };
 pub use kubernetes::Kubernetes;
 pub use parse::{Override, SpecError, parse};
-pub use uri::CheckpointUri;
+pub use uri::{CheckpointUri, DataPath};
 pub use validate::MAX_WORKERS;
 
 #[cfg(test)]

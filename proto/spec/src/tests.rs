@@ -68,7 +68,9 @@ fn errors_name_line_field_and_remedy() {
 fn values_out_of_range_are_refused() {
     for set in [
         "job.name=Upper",
-        "data.path=s3://bucket/x",
+        "data.path=gs://bucket/x",
+        "data.path=s3://bucket/a/../b",
+        "data.path=s3://B/x",
         "data.min_rating=nan",
         "data.split_ratio=[1.0, 0.0, 0.1]",
         "model.layers=0",

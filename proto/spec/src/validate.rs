@@ -1,6 +1,6 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{CheckpointUri, Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{CheckpointUri, DataPath, Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
 
 /// Workers of a job at most: every worker is connected to every other.
 pub const MAX_WORKERS: u32 = 1024;
@@ -51,11 +51,12 @@ fn data(spec: &JobSpec) -> Rule {
         || format!("a made-up catalog with model.kind = \"{}\"", spec.model.kind.name()),
         "it has no texts: train lightgcn on it",
     )?;
+    let path = DataPath::parse(&data.path);
     ensure(
-        !data.path.contains("://"),
+        path.is_ok(),
         "data.path",
-        || format!("`{}` is not a local folder", data.path),
-        "remote datasets are not read yet: copy the dataset to a local folder",
+        || path.err().unwrap_or_default(),
+        "name a folder, or s3://bucket/prefix in a store that speaks S3",
     )?;
     if let Some(text) = &data.text {
         for (field, file) in [

@@ -1,13 +1,17 @@
-//! Checkpoints in an object store. The engine and the checkpoint store know nothing of it: a network client and the
-//! runtime it needs stay in here, behind blocking calls with deadlines.
+//! Checkpoints and datasets in an object store. The engine and the checkpoint store know nothing of it: a network client
+//! and the runtime it needs stay in here, behind blocking calls with deadlines.
 //!
 //! # Layout
 //! * [`open`]: the store that a job's `checkpoint.uri` names, in a folder or in a bucket.
+//! * [`dataset`]: the bucket that a job's `data.path` names, as a folder of this machine.
+//! * [`results`]: the embeddings of a job, beside its checkpoints.
 //! * [`Objects`]: objects below a prefix as a place for checkpoints.
 //! * `s3`: how a bucket is reached. `calls`: the thread that asks.
 
 mod calls;
+pub mod dataset;
 mod objects;
+pub mod results;
 mod s3;
 
 pub use objects::Objects;

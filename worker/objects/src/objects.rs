@@ -6,10 +6,10 @@ use accord_data::checkpoint::{Found, Place};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
+use object_store::{Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,16 @@ const PARALLEL: usize = 4;
 const MAX_PARTS: u64 = 9_000;
 /// Between two looks at an object that another writer is just making.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// An object, as a list of them says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Below the prefix.
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    /// Other content has another; so has, with some servers, the same content stored again.
+    pub(crate) tag: String,
+}
 
 /// Objects below a prefix.
 pub struct Objects {
@@ -49,6 +59,32 @@ impl Objects {
         Ok(Objects { store, prefix: Path::from(prefix), address, calls })
     }
 
+    /// All objects by name, or the first `most` that the server names.
+    pub(crate) fn files(&self, most: usize) -> io::Result<Vec<Stored>> {
+        let (store, prefix) = (Arc::clone(&self.store), self.prefix.clone());
+        self.calls.run(async move {
+            let mut found = Vec::new();
+            let mut objects = store.list(Some(&prefix));
+            while found.len() < most
+                && let Some(object) = objects.try_next().await?
+            {
+                let parts = object.location.prefix_match(&prefix).into_iter().flatten();
+                let name = parts.map(|part| part.as_ref().to_string()).collect::<Vec<_>>().join("/");
+                // some programs mark a folder by an empty object of its name
+                if !name.is_empty() {
+                    found.push(Stored { name, bytes: object.size, tag: tag_of(object) });
+                }
+            }
+            found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
+    }
+
+    pub(crate) fn tag(&self, name: &str) -> io::Result<String> {
+        let (store, path) = (Arc::clone(&self.store), self.path(name));
+        self.calls.run(async move { store.head(&path).await.map(tag_of) })
+    }
+
     fn path(&self, name: &str) -> Path {
         name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), |path, part| path.join(part))
     }
@@ -70,10 +106,21 @@ impl Objects {
         })
     }
 
-    fn upload(&self, path: Path, bytes: &[u8]) -> io::Result<()> {
+    /// Stores a file of this machine in the place of whatever has the name.
+    pub(crate) fn put_file(&self, name: &str, mut file: std::fs::File) -> io::Result<()> {
+        let part = part_of(file.metadata()?.len());
+        let pieces = std::iter::from_fn(|| {
+            let mut piece = Vec::new();
+            let read = (&mut file).take(part).read_to_end(&mut piece);
+            read.map(|bytes| (bytes > 0).then(|| Bytes::from(piece))).transpose()
+        });
+        self.upload(self.path(name), pieces)
+    }
+
+    fn upload(&self, path: Path, pieces: impl Iterator<Item = io::Result<Bytes>>) -> io::Result<()> {
         let store = Arc::clone(&self.store);
         let mut upload = self.calls.run(async move { store.put_multipart(&path).await })?;
-        if let Err(error) = self.send_parts(upload.as_mut(), bytes) {
+        if let Err(error) = self.send_parts(upload.as_mut(), pieces) {
             // the server may be gone; what failed first says more
             let _ = self.calls.run(async move { upload.abort().await });
             return Err(error);
@@ -87,14 +134,17 @@ impl Objects {
         })
     }
 
-    fn send_parts(&self, upload: &mut dyn MultipartUpload, bytes: &[u8]) -> io::Result<()> {
-        let part = PART.max((bytes.len() as u64).div_ceil(MAX_PARTS)) as usize;
+    fn send_parts(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        pieces: impl Iterator<Item = io::Result<Bytes>>,
+    ) -> io::Result<()> {
         let mut going: VecDeque<Reply<()>> = VecDeque::new();
-        for piece in bytes.chunks(part) {
+        for piece in pieces {
             if going.len() == PARALLEL {
                 going.pop_front().map_or(Ok(()), Reply::wait)?;
             }
-            going.push_back(self.calls.begin(upload.put_part(Bytes::copy_from_slice(piece).into())));
+            going.push_back(self.calls.begin(upload.put_part(piece?.into())));
         }
         going.into_iter().try_for_each(Reply::wait)
     }
@@ -103,6 +153,15 @@ impl Objects {
         let (store, path) = (Arc::clone(&self.store), path.clone());
         self.calls.begin(async move { store.get_range(&path, range).await })
     }
+}
+
+/// Bytes of each part of an object of `bytes`.
+fn part_of(bytes: u64) -> u64 {
+    PART.max(bytes.div_ceil(MAX_PARTS))
+}
+
+fn tag_of(object: ObjectMeta) -> String {
+    object.e_tag.unwrap_or_else(|| object.last_modified.to_rfc3339())
 }
 
 /// Without the client, which holds credentials.
@@ -129,7 +188,8 @@ impl Place for Objects {
         if self.look(name)? != Found::Missing {
             return Ok(false);
         }
-        self.upload(path, bytes).map(|()| true)
+        let pieces = bytes.chunks(part_of(bytes.len() as u64) as usize).map(|piece| Ok(Bytes::copy_from_slice(piece)));
+        self.upload(path, pieces).map(|()| true)
     }
 
     fn look(&self, name: &str) -> io::Result<Found> {

@@ -1,8 +1,9 @@
 //! A run directory whose job has succeeded: what it trained, and on what. Reads only.
 
 use crate::cli::Usage;
+use crate::run_dir::{self, State};
 use accord_data::{Dataset, Embeddings};
-use accord_spec::JobSpec;
+use accord_spec::{CheckpointUri, JobSpec};
 use anyhow::Context as _;
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -31,8 +32,9 @@ impl FinishedRun {
             let reason = if folder.is_dir() { "has no job.toml" } else { "is not there" };
             return Err(Usage(format!("{} is no run directory: it {reason}", folder.display())).into());
         }
+        let spec = accord_spec::parse(&read(&job)?, &[]).with_context(|| job.display().to_string())?;
         let file = embeddings_file(folder);
-        if !file.is_file() {
+        if !file.is_file() && !fetched(folder, &spec, &file)? {
             let message = format!(
                 "the job in {} has no results yet: they come in {} when it has succeeded (`coordinator run` with the \
                  same --run-dir goes on with it)",
@@ -41,7 +43,6 @@ impl FinishedRun {
             );
             return Err(Usage(message).into());
         }
-        let spec = accord_spec::parse(&read(&job)?, &[]).with_context(|| job.display().to_string())?;
         let root = read(&folder.join("job_root.txt"))?.trim_end_matches(['\r', '\n']).into();
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let (user, item) = parse_embeddings(&bytes).with_context(|| file.display().to_string())?;
@@ -53,7 +54,8 @@ impl FinishedRun {
     /// # Errors
     /// When it cannot be read, or no longer is what the job was trained on.
     pub(crate) fn dataset(&self) -> anyhow::Result<Dataset> {
-        let dataset = Dataset::load(&self.spec.data, &self.root, self.spec.job.seed, false)?;
+        let data = accord_objects::dataset::local(&self.spec.data)?;
+        let dataset = Dataset::load(&data, &self.root, self.spec.job.seed, false)?;
         let (now, then) = ((dataset.users(), dataset.items()), (self.user.rows, self.item.rows));
         anyhow::ensure!(
             now == then,
@@ -75,6 +77,17 @@ impl FinishedRun {
     pub(crate) fn embeddings_file(&self) -> PathBuf {
         embeddings_file(&self.folder)
     }
+}
+
+/// From the bucket, where the workers of a job that has succeeded shared no disk with this run directory.
+fn fetched(folder: &Path, spec: &JobSpec, file: &Path) -> anyhow::Result<bool> {
+    let in_bucket = matches!(CheckpointUri::parse(&spec.checkpoint.uri), Ok(CheckpointUri::S3 { .. }));
+    // a bucket may still hold those of an earlier run
+    if !in_bucket || !matches!(run_dir::inspect(folder), Ok(State::Finished(..))) {
+        return Ok(false);
+    }
+    accord_objects::results::get_embeddings(&spec.checkpoint.uri, file)
+        .with_context(|| format!("the embeddings cannot be fetched from {}", spec.checkpoint.uri))
 }
 
 fn embeddings_file(folder: &Path) -> PathBuf {

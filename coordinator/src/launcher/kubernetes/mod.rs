@@ -149,6 +149,10 @@ impl Launcher for KubernetesLauncher {
         true
     }
 
+    fn shares_run_dirs(&self) -> bool {
+        self.platform.settings.runs_claim.is_some()
+    }
+
     fn check(&self, job: &JobId, spec: &JobSpec) -> Result<(), String> {
         let coordinators = ["http://coordinator".to_string()];
         let made = objects::objects(Blueprint {

@@ -5,7 +5,7 @@ use super::overlay::{self, OverlayError};
 use super::{KubernetesSettings, check};
 use crate::job::JobId;
 use crate::launcher::ENVIRONMENT;
-use accord_spec::{Device, JobSpec, Kubernetes};
+use accord_spec::{CheckpointUri, Device, JobSpec, Kubernetes};
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec as BatchSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
     PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
@@ -48,6 +48,8 @@ const NODE_LOST_SECONDS: i64 = 30;
 /// `<name>-<index>` is a host name of at most 63 characters, and a job has at most 1024 workers.
 const LONGEST_NAME: usize = 58;
 const TLS_DIR: &str = "/etc/accord/tls";
+/// An emptyDir of `[kubernetes] scratch`.
+const SCRATCH_DIR: &str = "/tmp";
 
 /// What the objects of a job are made from.
 #[derive(Clone, Copy)]
@@ -84,6 +86,11 @@ pub struct Objects {
 pub enum BlueprintError {
     #[error("kubernetes.gpus_per_worker: 0 with cluster.device = \"cuda\"\n  hint: use 1, or cluster.device = \"cpu\"")]
     NoGpu,
+    #[error(
+        "checkpoint.uri: `{0}` is a folder of the run directory, which this coordinator does not share with its workers\n  \
+         hint: use s3://bucket/prefix, a prefix for each job; or `runs_claim` in the coordinator's settings"
+    )]
+    NoSharedRunDir(String),
     #[error("kubernetes.pod_template: {0}")]
     Overlay(#[from] OverlayError),
     #[error("the job's pods would not work: {}", .0.join("; "))]
@@ -107,6 +114,11 @@ pub fn name_of(job: &JobId) -> String {
 pub fn objects(from: Blueprint<'_>) -> Result<Objects, BlueprintError> {
     if from.spec.cluster.device == Device::Cuda && from.spec.kubernetes.gpus_per_worker == 0 {
         return Err(BlueprintError::NoGpu);
+    }
+    let checkpoints = &from.spec.checkpoint.uri;
+    let in_bucket = matches!(CheckpointUri::parse(checkpoints), Ok(CheckpointUri::S3 { .. }));
+    if from.platform.settings.runs_claim.is_none() && !in_bucket {
+        return Err(BlueprintError::NoSharedRunDir(checkpoints.clone()));
     }
     let mut job = job(from)?;
     let hash = spec_hash(&job);
@@ -330,6 +342,8 @@ fn environment(from: Blueprint<'_>) -> Vec<EnvVar> {
         plain("ACCORD_WORKER_TOKEN", from.token),
         field("ACCORD_POD_NAME", "metadata.name"),
         field("ACCORD_POD_IP", "status.podIP"),
+        // where datasets in a bucket are fetched to
+        plain("XDG_CACHE_HOME", SCRATCH_DIR),
     ];
     all.extend(ENVIRONMENT.iter().map(|(name, value)| plain(name, value)));
     if from.platform.settings.tls_secret.is_some() {
@@ -405,11 +419,8 @@ fn volumes(from: Blueprint<'_>) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    let mut all = vec![
-        scratch("shm", Some("Memory"), &pods.shared_memory),
-        scratch("tmp", None, &pods.scratch),
-        claim("runs", &settings.runs_claim, false),
-    ];
+    let mut all = vec![scratch("shm", Some("Memory"), &pods.shared_memory), scratch("tmp", None, &pods.scratch)];
+    all.extend(settings.runs_claim.as_ref().map(|name| claim("runs", name, false)));
     all.extend(settings.data_claim.as_ref().map(|name| claim("data", name, true)));
     all.extend(settings.tls_secret.as_ref().map(|name| Volume {
         name: "tls".into(),
@@ -432,11 +443,8 @@ fn mounts(from: Blueprint<'_>) -> Vec<VolumeMount> {
         read_only: read_only.then_some(true),
         ..VolumeMount::default()
     };
-    let mut all = vec![
-        mount("shm", Path::new("/dev/shm"), false),
-        mount("tmp", Path::new("/tmp"), false),
-        mount("runs", &from.platform.runs_dir, false),
-    ];
+    let mut all = vec![mount("shm", Path::new("/dev/shm"), false), mount("tmp", Path::new(SCRATCH_DIR), false)];
+    all.extend(settings.runs_claim.as_ref().map(|_| mount("runs", &from.platform.runs_dir, false)));
     all.extend(settings.data_claim.as_ref().map(|_| mount("data", &settings.data_dir, true)));
     all.extend(settings.tls_secret.as_ref().map(|_| mount("tls", Path::new(TLS_DIR), true)));
     all

@@ -15,8 +15,9 @@ pub struct KubernetesSettings {
     #[serde(default = "default_service_account")]
     pub service_account: String,
     /// A claim that many nodes may mount, which holds the run directories: mounted at `<state_dir>/runs` here and in
-    /// every worker.
-    pub runs_claim: String,
+    /// every worker. Absent: only the coordinator has them, and each job keeps its checkpoints and results in a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_claim: Option<String>,
     /// A claim that holds the data, mounted read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_claim: Option<String>,

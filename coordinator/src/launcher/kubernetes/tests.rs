@@ -11,7 +11,7 @@ fn platform() -> Platform {
         namespace: None,
         image: "accord-worker:0.1.0".into(),
         service_account: "accord-worker".into(),
-        runs_claim: "accord-runs".into(),
+        runs_claim: Some("accord-runs".into()),
         data_claim: None,
         data_dir: "/data".into(),
         env_secret: Some("accord-s3".into()),
