@@ -27,22 +27,34 @@ pub fn undisturbed(job: &Path, run_dir: &Path, sets: &[&str]) {
 pub struct Served {
     pub id: String,
     at: String,
+    /// Of the commands that ask.
+    variables: Vec<(String, String)>,
 }
 
 impl Served {
     /// # Panics
     /// When it is refused.
     pub fn submit(job: &Path, at: String, sets: &[&str]) -> Served {
+        Served::submit_with(job, at, sets, &[])
+    }
+
+    /// To one that asks for what these variables say.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn submit_with(job: &Path, at: String, sets: &[&str], variables: &[(&str, &str)]) -> Served {
         let submit = vec!["submit", text(job), "--json", "--coordinator", &at];
-        let done = finish(&mut coordinator(&with_sets(submit, sets)));
+        let done = finish(coordinator(&with_sets(submit, sets)).envs(variables.iter().copied()));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         let submitted: Value = serde_json::from_str(&done.stdout).expect("as the commands print it");
-        Served { id: submitted["job_id"].as_str().expect("as the commands print it").into(), at }
+        let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Served { id: submitted["job_id"].as_str().expect("as the commands print it").into(), at, variables }
     }
 
     /// None while nobody leads.
     pub fn status(&self) -> Option<Value> {
-        let done = finish(&mut coordinator(&["status", &self.id, "--json", "--coordinator", &self.at]));
+        let mut ask = coordinator(&["status", &self.id, "--json", "--coordinator", &self.at]);
+        let done = finish(ask.envs(self.variables.iter().cloned()));
         (done.code == Some(0)).then(|| serde_json::from_str(&done.stdout).expect("as the commands print it"))
     }
 

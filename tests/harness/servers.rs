@@ -58,8 +58,9 @@ impl Drop for Etcd {
 pub struct Server {
     pub address: String,
     config: PathBuf,
-    /// Variables of its own.
+    /// Variables of its own, and of the commands that ask it.
     variables: Vec<(String, String)>,
+    scheme: &'static str,
     process: Option<Child>,
 }
 
@@ -102,7 +103,8 @@ impl Server {
     fn with(folder: &Path, address: &str, settings: &str) -> Server {
         let config = folder.join(format!("serve-{}.toml", address.replace(':', "-")));
         std::fs::write(&config, format!("listen = {address:?}\n{settings}")).expect("serve.toml");
-        let mut server = Server { address: address.into(), config, variables: Vec::new(), process: None };
+        let mut server =
+            Server { address: address.into(), config, variables: Vec::new(), scheme: "http", process: None };
         server.start();
         server
     }
@@ -117,7 +119,8 @@ impl Server {
         std::fs::write(&config, format!("listen = {address:?}\nstate_dir = {state:?}\n{settings}"))
             .expect("serve.toml");
         let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let mut server = Server { address: address.into(), config, variables, process: None };
+        let scheme = if settings.contains("[tls]") { "https" } else { "http" };
+        let mut server = Server { address: address.into(), config, variables, scheme, process: None };
         server.start();
         server
     }
@@ -140,12 +143,14 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Whether it answers, and not only stands by.
     pub fn leads(&self) -> bool {
-        self.process.is_some() && finish(&mut coordinator(&["ps", "--coordinator", &self.url()])).code == Some(0)
+        let url = self.url();
+        let mut ask = coordinator(&["ps", "--coordinator", &url]);
+        self.process.is_some() && finish(ask.envs(self.variables.iter().cloned())).code == Some(0)
     }
 
     /// # Panics

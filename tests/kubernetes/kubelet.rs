@@ -2,8 +2,9 @@
 //! arguments and variables of the pod, an address of its own on loopback, and the cluster's names mapped. Its end, its
 //! probes and its deletion become the pod's status as on a real node.
 
+use crate::container::{self, Mounts};
 use crate::control_plane::NAMESPACE;
-use k8s_openapi::api::core::v1::{Container, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -23,7 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 const HASTE: u32 = 10;
 /// The images of these tests: `fake/exit-N` ends so, any other is the worker.
 const EXIT_IMAGE: &str = "fake/exit-";
-const COORDINATOR_HOST: &str = "accord-coordinator-0.accord-coordinator.accord.svc";
 const LAST_LINES: usize = 20;
 
 /// Runs until it is dropped.
@@ -63,11 +63,14 @@ struct Running {
     next_probe: Instant,
     failed_probes: u32,
     is_told: bool,
+    /// Goes with it.
+    _mounts: Mounts,
 }
 
 struct Rounds {
     pods: Api<Pod>,
     nodes: Api<Node>,
+    secrets: Api<Secret>,
     worker: PathBuf,
     /// By uid.
     running: HashMap<String, Running>,
@@ -80,8 +83,8 @@ fn now() -> String {
 
 impl Rounds {
     fn new(client: Client, worker: PathBuf, shown: Arc<Mutex<BTreeMap<String, u32>>>) -> Rounds {
-        let pods = Api::namespaced(client.clone(), NAMESPACE);
-        Rounds { pods, nodes: Api::all(client), worker, running: HashMap::new(), shown }
+        let (pods, secrets) = (Api::namespaced(client.clone(), NAMESPACE), Api::namespaced(client.clone(), NAMESPACE));
+        Rounds { pods, secrets, nodes: Api::all(client), worker, running: HashMap::new(), shown }
     }
 
     async fn make(mut self) {
@@ -162,7 +165,8 @@ impl Rounds {
         let [high, low] = ADDRESSES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let address = format!("127.1.{high}.{low}");
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        let variables = variables(pod, container, &address);
+        let mounts = Mounts::of(pod, container, &self.secrets).await;
+        let variables = container::variables(pod, container, &address, &self.secrets, &mounts).await;
         let mut command = match container.image.as_deref().and_then(|image| image.strip_prefix(EXIT_IMAGE)) {
             Some(code) => {
                 let mut command = Command::new("sh");
@@ -171,7 +175,7 @@ impl Rounds {
             }
             None => {
                 let mut command = Command::new(&self.worker);
-                command.args(container.args.iter().flatten().map(|argument| expanded(argument, &variables)));
+                command.args(container.args.iter().flatten().map(|argument| container::expanded(argument, &variables)));
                 command
             }
         };
@@ -196,7 +200,18 @@ impl Rounds {
         self.patch(pod, status).await;
         let next_probe = Instant::now() + Duration::from_secs(3);
         let name = pod.name_any();
-        Running { name, node, process, address, lines, kill_at: None, next_probe, failed_probes: 0, is_told: false }
+        Running {
+            name,
+            node,
+            process,
+            address,
+            lines,
+            kill_at: None,
+            next_probe,
+            failed_probes: 0,
+            is_told: false,
+            _mounts: mounts,
+        }
     }
 
     async fn tell_end(&self, pod: &Pod, status: ExitStatus, words: &str) {
@@ -264,30 +279,6 @@ fn condition(kind: &str, status: &str) -> Value {
 fn container_status(container: &Container, state: Value, ready: bool) -> Value {
     json!({ "name": container.name, "image": container.image, "imageID": "", "ready": ready, "restartCount": 0,
         "started": ready, "state": state })
-}
-
-/// As the kubelet makes them, with the cluster's names mapped.
-fn variables(pod: &Pod, container: &Container, address: &str) -> BTreeMap<String, String> {
-    let field = |path: &str| match path {
-        "metadata.name" => pod.name_any(),
-        "status.podIP" => address.to_string(),
-        other => {
-            let key = other.trim_start_matches("metadata.annotations['").trim_start_matches("metadata.labels['");
-            let key = key.trim_end_matches("']");
-            pod.annotations().get(key).or_else(|| pod.labels().get(key)).cloned().unwrap_or_default()
-        }
-    };
-    let value = |variable: &k8s_openapi::api::core::v1::EnvVar| match &variable.value_from {
-        Some(from) => field(&from.field_ref.as_ref().map(|f| f.field_path.clone()).unwrap_or_default()),
-        None => variable.value.clone().unwrap_or_default(),
-    };
-    container.env.iter().flatten().map(|variable| (variable.name.clone(), value(variable))).collect()
-}
-
-fn expanded(argument: &str, variables: &BTreeMap<String, String>) -> String {
-    let named =
-        variables.iter().fold(argument.to_string(), |text, (name, value)| text.replace(&format!("$({name})"), value));
-    named.replace(COORDINATOR_HOST, "127.0.0.1")
 }
 
 fn signal(process: &Child, name: &str) {

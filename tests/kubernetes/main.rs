@@ -3,11 +3,15 @@
 //! its objects are as they should be, and after its end nothing is left.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
+mod container;
 mod control_plane;
 mod disturbances;
 mod kubelet;
 mod life;
 mod manifests;
+#[path = "../../worker/objects/tests/support/mod.rs"]
+mod objects;
+mod production;
 mod rights;
 
 use accord_harness::served::Served;
@@ -40,15 +44,20 @@ struct Cluster {
 impl Cluster {
     /// None, said, where there is no control plane.
     fn start() -> Option<Cluster> {
+        Cluster::with("k8s/overlays/dev", "runs_claim = \"accord-runs\"\ndata_claim = \"accord-data\"\n", &[])
+    }
+
+    /// With an overlay, with these settings of `[kubernetes]`, and with these variables of the coordinator.
+    fn with(overlay: &str, settings: &str, variables: &[(String, String)]) -> Option<Cluster> {
         let plane = ControlPlane::start()?;
         let folder = tempfile::tempdir().unwrap();
-        plane.apply(&["-k", "k8s/overlays/dev"], None);
+        plane.apply(&["-k", overlay], None);
         plane.apply(&["-f", "-"], Some(&volumes()));
         for node in ["node-a", "node-b"] {
             plane.apply(&["-f", "-"], Some(&node_of(node)));
         }
         let kubelet = Kubelet::start(plane.admin(), coordinator_binary().with_file_name("worker"));
-        let coordinator = serve(&plane, &folder);
+        let coordinator = serve(&plane, &folder, settings, variables);
         Some(Cluster { coordinator, kubelet, plane, folder })
     }
 
@@ -100,17 +109,26 @@ impl Drop for Cluster {
 }
 
 /// A coordinator with the rights of the platform's own.
-fn serve(plane: &ControlPlane, folder: &TempDir) -> Server {
+fn serve(plane: &ControlPlane, folder: &TempDir, kubernetes: &str, variables: &[(String, String)]) -> Server {
     let address = free_address();
     let port = address.rsplit_once(':').unwrap().1;
     let settings = format!(
         "max_running_jobs = 8\n\
          coordinators = [\"http://accord-coordinator-0.accord-coordinator.accord.svc:{port}\"]\n\
-         [kubernetes]\nnamespace = \"{NAMESPACE}\"\nimage = \"accord-worker:0.1.0\"\n\
-         runs_claim = \"accord-runs\"\ndata_claim = \"accord-data\"\nenv_secret = \"accord-s3\"\n"
+         {}",
+        cluster_settings(kubernetes)
     );
     let kubeconfig = plane.coordinators_kubeconfig();
-    Server::configured(folder.path(), &address, &settings, &[("KUBECONFIG", kubeconfig.to_str().unwrap())])
+    let mut variables: Vec<(&str, &str)> = variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    variables.push(("KUBECONFIG", kubeconfig.to_str().unwrap()));
+    Server::configured(folder.path(), &address, &settings, &variables)
+}
+
+/// `[kubernetes]` of serve.toml, with what the manifests say and more.
+fn cluster_settings(more: &str) -> String {
+    format!(
+        "[kubernetes]\nnamespace = \"{NAMESPACE}\"\nimage = \"accord-worker:0.1.0\"\nenv_secret = \"accord-s3\"\n{more}"
+    )
 }
 
 /// Where the claims of the platform find room: the kubelet of these tests mounts nothing.
