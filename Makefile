@@ -14,7 +14,7 @@ help: ## this list
 setup: ## libtorch and protoc into .deps/
 	@.ci/setup
 
-servers: ## etcd, an S3 server and promtool into .deps/, for tests alone
+servers: ## etcd, an S3 server and Prometheus into .deps/, for tests alone
 	@.ci/servers
 
 build: setup ## the two binaries, in target/release

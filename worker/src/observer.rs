@@ -116,9 +116,10 @@ impl Observer for Reporter {
     }
 
     fn epoch(&mut self, report: &EpochReport) {
-        let EpochReport { epoch, step, losses, seconds, .. } = *report;
+        let EpochReport { epoch, step, losses, seconds, timed_steps, bytes_sent, .. } = *report;
         let phases = report.phases.iter().cloned().map(Into::into).collect();
-        self.send(Message::Epoch(wire::Epoch { epoch, step, losses: Some(wire_losses(losses)), seconds, phases }));
+        let losses = Some(wire_losses(losses));
+        self.send(Message::Epoch(wire::Epoch { epoch, step, losses, seconds, phases, timed_steps, bytes_sent }));
     }
 
     fn eval(&mut self, report: &EvalReport) {

@@ -27,6 +27,7 @@ pub(super) struct Entry {
     pub(super) live: Option<Live>,
     pub(super) watchers: broadcast::Sender<wire::WatchEvent>,
     pub(super) progress: Option<wire::Step>,
+    pub(super) last_epoch: Option<wire::Epoch>,
     pub(super) validation: Option<wire::Eval>,
     pub(super) test: Option<wire::Eval>,
 }
@@ -117,7 +118,7 @@ impl Station {
 impl Entry {
     pub(super) fn new(job: Job, version: Version) -> Entry {
         let watchers = broadcast::Sender::new(WATCH_BACKLOG);
-        Entry { job, version, live: None, watchers, progress: None, validation: None, test: None }
+        Entry { job, version, live: None, watchers, progress: None, last_epoch: None, validation: None, test: None }
     }
 
     /// Tells whoever watches; nobody watching is fine.
@@ -145,6 +146,7 @@ impl Entry {
             submitted_at_unix_ms: job.submitted_at,
             run_dir: job.run_dir.display().to_string(),
             progress: self.progress,
+            last_epoch: self.last_epoch.clone(),
             validation: self.validation.clone(),
             test: self.test.clone(),
             workers: workers

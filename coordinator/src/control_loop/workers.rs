@@ -82,6 +82,7 @@ impl ControlLoop {
                     if let Some(progress) = &mut entry.progress {
                         (progress.epoch, progress.step, progress.losses) = (epoch.epoch, epoch.step, epoch.losses);
                     }
+                    entry.last_epoch = Some(epoch.clone());
                 });
                 self.tell(id, Seen::Epoch(epoch));
             }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const KEEP_OVER: Duration = Duration::from_secs(15 * 60);
 /// Jobs with lines of their own; those that are not over come first, then the newest.
 const MAX_JOBS: usize = 100;
+/// Phases of a step with lines of their own: more than a worker has.
+const MAX_PHASES: usize = 32;
 
 /// What outlives a scrape.
 #[derive(Default)]
@@ -85,6 +87,8 @@ struct Gauges {
     epoch: GaugeVec,
     step: GaugeVec,
     step_seconds: GaugeVec,
+    phase_seconds: GaugeVec,
+    step_bytes: GaugeVec,
     loss: GaugeVec,
     recall: GaugeVec,
     generation: GaugeVec,
@@ -105,6 +109,16 @@ impl Gauges {
             epoch: gauge("accord_job_epoch", "Epoch the job is in, from 0.", &["job"])?,
             step: gauge("accord_job_step", "Optimiser updates so far.", &["job"])?,
             step_seconds: gauge("accord_job_step_seconds", "Seconds the newest step took.", &["job"])?,
+            phase_seconds: gauge(
+                "accord_job_step_phase_seconds",
+                "Seconds of a step by phase, mean of the newest epoch, as rank 0 saw it.",
+                &["job", "phase"],
+            )?,
+            step_bytes: gauge(
+                "accord_job_step_sent_bytes",
+                "Bytes that rank 0 sent to other workers in a step, mean of the newest epoch.",
+                &["job"],
+            )?,
             loss: gauge(
                 "accord_job_loss",
                 "Loss of the newest step, weighted as it enters the total.",
@@ -131,6 +145,13 @@ impl Gauges {
                 self.loss.with_label_values(&[job, term]).set(value);
             }
         }
+        if let Some(epoch) = status.last_epoch.as_ref().filter(|epoch| epoch.timed_steps > 0) {
+            let steps = epoch.timed_steps as f64;
+            set(&self.step_bytes, epoch.bytes_sent as f64 / steps);
+            for phase in epoch.phases.iter().take(MAX_PHASES) {
+                self.phase_seconds.with_label_values(&[job, &phase.phase]).set(phase.seconds / steps);
+            }
+        }
         for at in status.validation.iter().flat_map(|eval| &eval.recall) {
             self.recall.with_label_values(&[job, &at.k.to_string()]).set(at.value);
         }
@@ -153,7 +174,7 @@ fn terms(losses: &Losses) -> [(&'static str, f64); 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accord_proto::job::{AtK, Eval, Step, WorkerStatus};
+    use accord_proto::job::{AtK, Epoch, Eval, PhaseSeconds, Step, WorkerStatus};
     use prometheus::TextEncoder;
 
     fn job(id: &str, phase: Phase, submitted_at_unix_ms: u64) -> JobStatus {
@@ -172,6 +193,12 @@ mod tests {
         let status = JobStatus {
             generation: 3,
             progress: Some(step),
+            last_epoch: Some(Epoch {
+                timed_steps: 4,
+                bytes_sent: 4096,
+                phases: vec![PhaseSeconds { phase: "adam".into(), seconds: 1.0 }],
+                ..Epoch::default()
+            }),
             validation: Some(Eval { recall, ..Eval::default() }),
             workers: vec![WorkerStatus::default(); 2],
             ..job("a-1", Phase::Running, 0)
@@ -186,6 +213,8 @@ mod tests {
             "accord_job_epoch{job=\"a-1\"} 2",
             "accord_job_step{job=\"a-1\"} 41",
             "accord_job_step_seconds{job=\"a-1\"} 0.125",
+            "accord_job_step_phase_seconds{job=\"a-1\",phase=\"adam\"} 0.25",
+            "accord_job_step_sent_bytes{job=\"a-1\"} 1024",
             "accord_job_loss{job=\"a-1\",term=\"bpr\"} 0.5",
             "accord_job_recall{job=\"a-1\",k=\"20\"} 0.25",
             "accord_job_generation{job=\"a-1\"} 3",

@@ -5,7 +5,7 @@ use accord_proto::job::{AtK, Epoch, Eval, Losses, Split};
 
 fn epoch(epoch: u64, step: u64) -> Epoch {
     let losses = Losses { total: 0.1 + 0.2, bpr: 1.0 / 3.0, ..Losses::default() };
-    Epoch { epoch, step, losses: Some(losses), seconds: 0.5, phases: Vec::new() }
+    Epoch { epoch, step, losses: Some(losses), seconds: 0.5, ..Epoch::default() }
 }
 
 fn eval(epoch: u64, split: Split) -> Eval {

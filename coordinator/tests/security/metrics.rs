@@ -66,7 +66,7 @@ async fn a_scrape_shows_jobs_calls_and_events_and_there_is_nothing_else() {
 
 /// The one that `make setup` fetched, or the machine's own.
 fn promtool() -> Option<PathBuf> {
-    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/promtool/bin/promtool");
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/prometheus/bin/promtool");
     let runs = |path: &PathBuf| Command::new(path).arg("--version").output().is_ok_and(|done| done.status.success());
     [fetched, "promtool".into()].into_iter().find(runs)
 }

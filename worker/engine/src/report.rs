@@ -40,6 +40,10 @@ pub struct EpochReport {
     pub losses: Losses,
     pub seconds: f64,
     pub phases: PhaseSeconds,
+    /// Steps that `phases` and `bytes_sent` cover: fewer than the epoch has where a snapshot was gone on from.
+    pub timed_steps: u64,
+    /// To other workers, in those steps.
+    pub bytes_sent: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -155,6 +155,7 @@ impl Trainer {
         let train = &self.train;
         let plan = clock.time("sampling", || EpochPlan::new(train, self.spec.job.seed, epoch));
         let steps = plan.steps(self.spec.optim.batch_size);
+        let begin = (start, self.sent);
         while self.progress.step_in_epoch < steps {
             let step_start = Instant::now();
             let batch = plan.batch(self.progress.step_in_epoch, self.spec.optim.batch_size);
@@ -175,7 +176,7 @@ impl Trainer {
             });
             let directive = self.agree(wanted)?;
             if self.progress.step_in_epoch == steps {
-                self.end_epoch(steps, start, &clock, observer)?;
+                self.end_epoch(steps, begin, &clock, observer)?;
             }
             let due = self.progress.step.is_multiple_of(self.spec.checkpoint.every_steps) || self.progress.finished;
             if due || directive == Directive::CheckpointAndStop {
@@ -248,7 +249,7 @@ impl Trainer {
     fn end_epoch(
         &mut self,
         steps: u64,
-        start: Instant,
+        (start, sent): (Instant, Sent),
         clock: &Clock,
         observer: &mut dyn Observer,
     ) -> Result<(), EngineError> {
@@ -259,6 +260,8 @@ impl Trainer {
             losses: mean_losses(&self.progress.epoch_losses, steps),
             seconds: start.elapsed().as_secs_f64(),
             phases: clock.0.iter().map(|(phase, seconds)| ((*phase).to_owned(), *seconds)).collect(),
+            timed_steps: self.sent.steps - sent.steps,
+            bytes_sent: self.sent.all - sent.all,
         });
         if epoch.is_multiple_of(self.spec.eval.every_epochs) {
             let mut report = self.evaluate(EvalSplit::Validation)?;
