@@ -187,4 +187,6 @@ impl Launcher for KubernetesLauncher {
 }
 
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod tests;

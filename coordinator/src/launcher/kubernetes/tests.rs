@@ -22,7 +22,7 @@ fn platform() -> Platform {
 
 const JOB: &str = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n[cluster]\nworkers = 2\n";
 
-fn made(more: &str, workers: u32) -> Result<Objects, BlueprintError> {
+pub(super) fn made(more: &str, workers: u32) -> Result<Objects, BlueprintError> {
     let spec = accord_spec::parse(&format!("{JOB}{more}"), &[]).unwrap();
     objects(Blueprint {
         job: &JobId("a-0011223344".into()),
