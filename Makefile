@@ -39,7 +39,7 @@ test: setup servers ## every test
 
 test-k8s: setup servers ## jobs on a real Kubernetes control plane, built with Go into the user's cache, once; SKIPPED without Go
 	@if plane=$$(.ci/kubernetes); then \
-	  ACCORD_CONTROL_PLANE="$$plane" cargo test -p accord-tests --features $(TESTS) --test kubernetes -- --nocapture --test-threads 1; \
+	  ACCORD_CONTROL_PLANE="$$plane" cargo test --workspace --features $(TESTS) --test kubernetes -- --nocapture --test-threads 1; \
 	else [ $$? -eq 3 ]; fi
 
 parity: setup ## the official code's numbers, replayed by every kernel set

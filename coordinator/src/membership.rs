@@ -39,6 +39,12 @@ impl Timeouts {
         }
     }
 
+    /// Of workers on other machines, whose ends take longer to be told: a kubelet needs a second or two.
+    pub fn of_remote(recovery: &Recovery) -> Timeouts {
+        let detect = recovery.detect_within_ms;
+        Timeouts { exit_report_ms: (detect * 3 / 5).clamp(100, 5000), ..Timeouts::of(recovery) }
+    }
+
     /// After a worker said that another one let it down: how long that one's own end, or silence, has to show.
     pub fn let_down_ms(&self) -> u64 {
         self.silent_ms + self.exit_report_ms

@@ -19,6 +19,8 @@ pub enum ErrorCode {
     WrongRole,
     /// The message belongs to another generation than the live one.
     StaleGeneration,
+    /// The job is over: it needs no workers.
+    JobOver,
     /// The coordinator is going down or not reachable; the same call may work later.
     Unavailable,
     /// No answer within the deadline.
@@ -30,7 +32,7 @@ pub enum ErrorCode {
 /// Metadata key that carries the code by name, since several share one gRPC code.
 pub const KEY: &str = "accord-code";
 
-const ALL: [(ErrorCode, &str, Code); 10] = [
+const ALL: [(ErrorCode, &str, Code); 11] = [
     (ErrorCode::BadInput, "bad-input", Code::InvalidArgument),
     (ErrorCode::UnknownJob, "unknown-job", Code::NotFound),
     (ErrorCode::WrongPhase, "wrong-phase", Code::FailedPrecondition),
@@ -38,6 +40,7 @@ const ALL: [(ErrorCode, &str, Code); 10] = [
     (ErrorCode::Unauthenticated, "unauthenticated", Code::Unauthenticated),
     (ErrorCode::WrongRole, "wrong-role", Code::PermissionDenied),
     (ErrorCode::StaleGeneration, "stale-generation", Code::FailedPrecondition),
+    (ErrorCode::JobOver, "job-over", Code::FailedPrecondition),
     (ErrorCode::Unavailable, "unavailable", Code::Unavailable),
     (ErrorCode::Deadline, "deadline", Code::DeadlineExceeded),
     (ErrorCode::Internal, "internal", Code::Internal),

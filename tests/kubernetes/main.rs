@@ -13,6 +13,7 @@ mod manifests;
 mod objects;
 mod production;
 mod rights;
+mod shared;
 
 use accord_harness::served::Served;
 use accord_harness::servers::Server;

@@ -55,7 +55,10 @@ impl ControlLoop {
             // whoever holds it leads no more
             take_lock: self.options.term.is_some(),
         };
-        let timeouts = Timeouts::of(&spec.recovery);
+        let timeouts = match self.options.launcher.is_remote() {
+            true => Timeouts::of_remote(&spec.recovery),
+            false => Timeouts::of(&spec.recovery),
+        };
         entry.live =
             Some(Live { generation, spec, timeouts, step: 0, is_adopted, unsaved: BTreeSet::new(), station: None });
         let (commands, job) = (self.commands.clone(), id.clone());

@@ -75,7 +75,7 @@ impl ControlLoop {
         let phase = self.entry(id)?.job.phase.clone();
         if phase.is_over() {
             let text = format!("job {id} is {}: it needs no workers", phase.name());
-            return Err(ApiError::new(ErrorCode::StaleGeneration, text));
+            return Err(ApiError::new(ErrorCode::JobOver, text));
         }
         let none = |why: String| Err(ApiError::new(ErrorCode::Unavailable, why));
         let Some(live) = self.jobs.get_mut(id).and_then(|entry| entry.live.as_mut()) else {

@@ -4,7 +4,7 @@ use super::ControlLoop;
 use super::handle::Session;
 use super::live::Entry;
 use super::sessions::stale;
-use crate::job::{Event, FailureKind, Job, JobId, Phase};
+use crate::job::{Event, FailureKind, Grow, Job, JobId, Phase};
 use crate::membership::Verdict;
 use crate::placement;
 use crate::run_dir::metrics;
@@ -212,10 +212,13 @@ impl ControlLoop {
             self.review(&id).await;
         }
         let now = self.clock.now();
-        let due = |job: &Job| job.history.grow.is_some_and(|grow| grow.at <= now) && job.world < job.workers;
-        let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
-        // a launcher of this machine finds out by trying; elsewhere, whoever is there has asked
         let is_remote = self.options.launcher.is_remote();
+        // a launcher of this machine finds out by trying, which costs more the longer it fails; elsewhere, whoever is
+        // there has asked
+        let wait = |job: &Job, grow: Grow| if is_remote { job.policy.replace_within_ms } else { grow.wait_ms };
+        let is_time = |job: &Job, grow: Grow| grow.at.saturating_sub(grow.wait_ms) + wait(job, grow) <= now;
+        let due = |job: &Job| job.history.grow.is_some_and(|grow| is_time(job, grow)) && job.world < job.workers;
+        let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
         let there = |e: &Entry| {
             let station = e.live.as_ref().and_then(|live| live.station.as_ref());
             !is_remote || station.is_some_and(|station| station.is_asked_for_seats)

@@ -41,6 +41,25 @@ async fn a_job_succeeds_and_leaves_its_run_directory() {
 }
 
 #[tokio::test]
+async fn a_worker_that_comes_for_a_job_that_is_over_is_told_so_and_one_that_comes_too_early_is_not() {
+    let stage = Stage::new().await;
+    let job = stage.submit("one").await;
+    let launch = stage.launched().await;
+    let mut any_generation = launch.clone();
+    any_generation.generation = 0;
+    let mut worker = Worker::of(launch).await;
+    worker.form().await;
+    // it has formed: the next generation may need another
+    let early = Worker::try_of(any_generation.clone()).await.map(|_| ()).unwrap_err();
+    assert_eq!(ApiError::from(early).code, ErrorCode::Unavailable);
+    worker.train_an_epoch(0).await;
+    worker.finish().await;
+    stage.wait_for(&job, Phase::Succeeded).await;
+    let late = Worker::try_of(any_generation).await.map(|_| ()).unwrap_err();
+    assert_eq!(ApiError::from(late).code, ErrorCode::JobOver);
+}
+
+#[tokio::test]
 async fn a_repeated_submission_is_the_same_job() {
     let stage = Stage::new().await;
     let first = stage.submit("same").await;

@@ -3,7 +3,7 @@
 use super::{AgentError, BACKLOG, CONNECT_WITHIN};
 use crate::WorkerArgs;
 use accord_proto::MAX_MESSAGE_BYTES;
-use accord_proto::status::ApiError;
+use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::tls::{ClientTls, is_https};
 use accord_proto::worker::workers_client::WorkersClient;
 use accord_proto::worker::{Directive, Register, Seat, Underway, WorkerMessage, directive, worker_message::Message};
@@ -90,7 +90,7 @@ impl Caller {
         for coordinator in &self.args.coordinator {
             match self.try_one(coordinator, underway).await {
                 Ok(link) => return Ok(link),
-                Err(error @ AgentError::Refused(_)) => return Err(error),
+                Err(error @ (AgentError::Refused(_) | AgentError::NotNeeded(_))) => return Err(error),
                 Err(error) => failure = error,
             }
         }
@@ -149,6 +149,9 @@ impl Caller {
         match tokio::time::timeout(self.within(), client.session(ReceiverStream::new(messages))).await {
             Ok(Ok(response)) => Ok(Link { outbox, directives: response.into_inner(), pending: VecDeque::new() }),
             Ok(Err(status)) if may_return(&status) => Err(unreachable(&status.message())),
+            Ok(Err(status)) if ApiError::from(status.clone()).code == ErrorCode::JobOver => {
+                Err(AgentError::NotNeeded(status.message().to_string()))
+            }
             Ok(Err(status)) => Err(AgentError::Refused(status.message().to_string())),
             Err(_) => Err(unreachable(&format!("no answer within {:.1} s", self.within().as_secs_f64()))),
         }

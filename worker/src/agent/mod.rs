@@ -47,6 +47,9 @@ pub enum AgentError {
     Unreachable(String),
     #[error("the coordinator refused: {0}")]
     Refused(String),
+    /// Its job is over.
+    #[error("{0}")]
+    NotNeeded(String),
     #[error("the connection to the coordinator broke")]
     Lost,
     #[error("no coordinator was there for {seconds} s: {why}")]
@@ -75,8 +78,8 @@ pub async fn run(args: WorkerArgs, lines: mpsc::Receiver<String>) -> Result<Endi
         () = notice.given() => return Ok(Ending::Left),
     };
     let Begun { caller, link, meeting, form } = match begun {
-        Some(begun) => begun,
-        None => return Ok(Ending::Again),
+        Ok(begun) => begun,
+        Err(ending) => return Ok(ending),
     };
     let settled = form.resume.as_ref().map_or(0, |resume| resume.step);
     let generation = caller.generation();
@@ -104,12 +107,18 @@ struct Begun {
     form: Form,
 }
 
-/// None: told to end before there was anything to do.
-async fn begin(args: &WorkerArgs) -> Result<Option<Begun>, AgentError> {
+/// The inner error: an end before there was anything to do.
+async fn begin(args: &WorkerArgs) -> Result<Result<Begun, Ending>, AgentError> {
     let meeting = open_meeting_point(args.address, args.coordinator.first().cloned().unwrap_or_default()).await?;
     let caller = Caller::new(args.clone(), meeting.address());
     let (caller, mut link) = match args.is_pod() {
-        true => caller.find_seat().await?,
+        true => match caller.find_seat().await {
+            Err(AgentError::NotNeeded(why)) => {
+                tracing::info!(why, "there is nothing to do");
+                return Ok(Err(Ending::Over));
+            }
+            seat => seat?,
+        },
         false => {
             let link = caller.connect(None).await?;
             (caller, link)
@@ -118,7 +127,7 @@ async fn begin(args: &WorkerArgs) -> Result<Option<Begun>, AgentError> {
     tracing::info!(job = args.job, generation = caller.generation(), worker = caller.name(), "registered");
     let mut ledger = Ledger::new(caller.generation(), 0);
     let form = wait_for_form(&mut link, &mut ledger, args.is_pod()).await?;
-    Ok(form.map(|form| Begun { caller, link, meeting, form }))
+    Ok(form.map(|form| Begun { caller, link, meeting, form }).ok_or(Ending::Again))
 }
 
 /// Blocking calls, off the agent's threads.

@@ -291,7 +291,7 @@ impl Keeper {
 
     /// Events are many: they are read only while pods are missing.
     async fn look(&mut self) {
-        if self.sink.is_some() && self.picture.pods.len() < self.workers as usize {
+        if self.sink.is_some() && self.picture.live().count() < self.workers as usize {
             match self.cluster.events_of(&self.name).await {
                 Ok(events) => self.picture.events = events,
                 Err(error) => tracing::debug!(job = self.name, %error, "the Job's events cannot be read"),

@@ -4,6 +4,7 @@ use super::objects::{CONTAINER, LEFT_EXIT, USELESS_EXITS};
 use crate::job::{Failure, FailureKind};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod, PodCondition};
+use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// Of a pod's last words.
@@ -20,12 +21,16 @@ pub(super) struct Picture {
 }
 
 impl Picture {
+    /// Pods that have not ended.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().filter(|pod| end_of(pod).is_none() && !succeeded(pod))
+    }
+
     /// What keeps the `wanted` pods from running; none: nothing.
     pub(super) fn waits(&self, wanted: u32) -> Option<String> {
         let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
-        let live = self.pods.values().filter(|pod| end_of(pod).is_none() && !succeeded(pod));
         let mut there = 0;
-        for pod in live {
+        for pod in self.live() {
             there += 1;
             if let Some(reason) = pending(pod) {
                 *reasons.entry(reason).or_default() += 1;
@@ -57,9 +62,7 @@ impl Picture {
         if spec.and_then(|spec| spec.suspend) == Some(true) {
             return "no queue has admitted the Job".into();
         }
-        let refusals = self.events.iter().filter(|event| event.reason.as_deref() == Some("FailedCreate"));
-        let refusal = refusals.max_by(|a, b| time_of(a).cmp(&time_of(b))).and_then(|event| event.message.clone());
-        if let Some(refusal) = refusal.filter(|_| self.pods.is_empty()) {
+        if let Some(refusal) = self.newest_refusal() {
             return refusal;
         }
         let last = self.pods.values().filter_map(|pod| Some((pod, end_of(pod)?)));
@@ -72,11 +75,19 @@ impl Picture {
             None => "they are to be created".into(),
         }
     }
+
+    /// Why the newest pod could not be created, if none was created since.
+    fn newest_refusal(&self) -> Option<String> {
+        let refusals = self.events.iter().filter(|event| event.reason.as_deref() == Some("FailedCreate"));
+        let refusal = refusals.max_by_key(|event| time_of(event))?;
+        let newest_pod = self.pods.values().filter_map(|pod| Some(pod.metadata.creation_timestamp.as_ref()?.0)).max();
+        refusal.message.clone().filter(|_| time_of(refusal) >= newest_pod)
+    }
 }
 
-fn time_of(event: &Event) -> Option<String> {
-    let last = event.last_timestamp.as_ref().map(|time| time.0.to_string());
-    last.or_else(|| event.event_time.as_ref().map(|time| time.0.to_string()))
+fn time_of(event: &Event) -> Option<Timestamp> {
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    last.or_else(|| event.event_time.as_ref().map(|time| time.0))
 }
 
 fn succeeded(pod: &Pod) -> bool {
@@ -192,6 +203,7 @@ pub(super) fn is_of(pod: &Pod, job: &Job) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     fn pod(name: &str, status: Value) -> Pod {
@@ -202,6 +214,10 @@ mod tests {
         let status = json!({ "name": "worker", "ready": false, "restartCount": 0, "image": "", "imageID": "",
             "state": { "terminated": state } });
         pod("a-0", json!({ "phase": "Failed", "containerStatuses": [status] }))
+    }
+
+    fn time(text: &str) -> Time {
+        Time(text.parse().unwrap())
     }
 
     fn picture(pods: Vec<Pod>) -> Picture {
@@ -240,6 +256,14 @@ mod tests {
             json!({ "metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": "exceeded quota" });
         refused.events.push(serde_json::from_value(event).unwrap());
         assert_eq!(refused.waits(2).unwrap(), "2 of 2 pods pending: exceeded quota");
+        // a quota that has room for some
+        let mut some = pod("a-0", json!({ "phase": "Running" }));
+        some.metadata.creation_timestamp = Some(time("2026-01-01T00:00:10Z"));
+        refused.pods.insert("a-0".into(), some);
+        refused.events[0].last_timestamp = Some(time("2026-01-01T00:00:10Z"));
+        assert_eq!(refused.waits(2).unwrap(), "1 of 2 pods pending: exceeded quota");
+        refused.events[0].last_timestamp = Some(time("2026-01-01T00:00:09Z"));
+        assert_eq!(refused.waits(2).unwrap(), "1 of 2 pods pending: they are to be created");
         assert_eq!(picture(vec![pod("a-0", json!({ "phase": "Running" }))]).waits(1), None);
     }
 
