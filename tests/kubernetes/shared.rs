@@ -36,8 +36,7 @@ fn a_quota_is_named_and_the_job_goes_on_with_fewer_and_grows_when_there_is_room(
         "recovery.replace_within_ms=5000",
     ];
     let served = cluster.submit(&job, &sets);
-    waits_for(&served, "1 of 2 pods pending: Error creating: pods");
-    waits_for(&served, "exceeded quota: few");
+    waits_for(&served, "1 of 2 pods pending: exceeded quota: few, requested: pods=1");
     let fewer = served.wait_for("it to go on with one", |s| s["phase"] == "running" && s["step"].is_u64());
     assert_eq!((there(&fewer), &fewer["workers_wanted"]), (1, &2.into()), "{fewer}");
 

@@ -134,6 +134,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     orders.watch(collective.abort_handle());
     let own_before = memory("RssAnon");
 
+    tracing::info!(path = spec.data.path, "reading the dataset");
     let data = accord_objects::dataset::local(&spec.data)?;
     let mut dataset = load(&data, &spec, &form, &uplink)?;
     let world = layout::world(&spec, &dataset, collective, &run_dir, device)?;

@@ -81,7 +81,9 @@ impl Picture {
         let refusals = self.events.iter().filter(|event| event.reason.as_deref() == Some("FailedCreate"));
         let refusal = refusals.max_by_key(|event| time_of(event))?;
         let newest_pod = self.pods.values().filter_map(|pod| Some(pod.metadata.creation_timestamp.as_ref()?.0)).max();
-        refusal.message.clone().filter(|_| time_of(refusal) >= newest_pod)
+        let message = refusal.message.as_deref().filter(|_| time_of(refusal) >= newest_pod)?;
+        // before it stands a pod's name, another one at each try
+        Some(message.split_once(" is forbidden: ").map_or(message, |(_, why)| why).to_string())
     }
 }
 
@@ -252,8 +254,8 @@ mod tests {
         assert_eq!(queued.waits(2).unwrap(), "2 of 2 pods pending: no queue has admitted the Job");
 
         let mut refused = picture(vec![]);
-        let event =
-            json!({ "metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": "exceeded quota" });
+        let message = "Error creating: pods \"a-0-t4xfn\" is forbidden: exceeded quota";
+        let event = json!({ "metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": message });
         refused.events.push(serde_json::from_value(event).unwrap());
         assert_eq!(refused.waits(2).unwrap(), "2 of 2 pods pending: exceeded quota");
         // a quota that has room for some
