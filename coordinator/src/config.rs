@@ -137,7 +137,9 @@ impl ServeConfig {
             return Err(Usage("max_running_jobs: 0 would never start a job\n  hint: use 1 or more".into()));
         }
         if self.data_roots.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Usage("data_roots: without a folder no job could read data\n  hint: name one".into()));
+            return Err(Usage(
+                "data_roots: without a folder or bucket no job could read data\n  hint: name one".into(),
+            ));
         }
         if !(2000..=600_000).contains(&self.leader_within_ms) {
             let text = format!("leader_within_ms: {} is out of range", self.leader_within_ms);
@@ -203,8 +205,9 @@ impl ServeConfig {
             None if self.tokens.is_empty() && self.listen.ip().is_loopback() => return Ok(DataRoots::Anywhere),
             None => vec![here.to_path_buf()],
         };
-        DataRoots::under(&roots)
-            .map_err(|e| Usage(format!("data_roots: {e}\n  hint: make the folder, or name another")))
+        DataRoots::under(&roots).map_err(|e| {
+            Usage(format!("data_roots: {e}\n  hint: make the folder, or name another; a bucket is s3://bucket/prefix"))
+        })
     }
 
     /// The settings as a file that [`ServeConfig::load`] reads.

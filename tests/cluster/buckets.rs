@@ -3,7 +3,7 @@
 use super::objects::seaweedfs::Server;
 use super::{text, workspace};
 use accord_harness::served::{same_run, undisturbed};
-use accord_harness::{Finished, coordinator, finish};
+use accord_harness::{Finished, catalog, coordinator, finish};
 use std::path::Path;
 
 const DATA: &str = "data.path=s3://accord/sets/small";
@@ -49,10 +49,13 @@ fn data_in_a_bucket_train_to_the_numbers_of_a_folder() {
     let done = run();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     same_run(&run_dir, &plain);
-    assert!(cache.join("accord/datasets/s3/accord/sets/small/train.txt").exists());
+    let fetched = std::fs::read_dir(cache.join("accord/datasets")).unwrap().map(|entry| entry.unwrap().path());
+    let fetched: Vec<_> = fetched.collect();
+    assert!(fetched.len() == 1 && fetched[0].join("train.txt").exists(), "{fetched:?}");
 
     assert!(ok(&["plan", text(&job), "--set", DATA, "--workers", "2"]).contains("halo"));
-    assert!(ok(&["data", "inspect", "s3://accord/sets/small", "--format", "pairs"]).contains("90"));
+    let found = ok(&["data", "inspect", "s3://accord/sets/small", "--format", "pairs", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&found).unwrap()["manifest"]["users"], catalog::USERS);
     let shown = ok(&["recommend", text(&run_dir), "--user", "3", "--k", "5"]);
     assert_eq!(shown, ok(&["recommend", text(&plain), "--user", "3", "--k", "5"]));
 

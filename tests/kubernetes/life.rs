@@ -4,8 +4,9 @@ use super::{Cluster, SETS};
 use accord_harness::served::{same_run, undisturbed};
 use accord_harness::{coordinator, finish, root, wait_until};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
-fn steer(cluster: &Cluster, arguments: &[&str]) -> String {
+pub(crate) fn steer(cluster: &Cluster, arguments: &[&str]) -> String {
     let url = cluster.coordinator.url();
     let done = finish(&mut coordinator(&[arguments, &["--coordinator", &url]].concat()));
     assert_eq!(done.code, Some(0), "{arguments:?}: {}", done.stderr);
@@ -53,16 +54,29 @@ fn a_job_trains_as_pods_to_the_numbers_of_a_run_and_goes_on_after_a_pod_is_delet
     assert!(logs.contains("told to leave"), "the deleted pod's log is kept: {logs}");
 }
 
+/// What `make demo` has prepared, or the same again in `folder`. None, said, where it cannot be fetched.
+fn movielens(folder: &Path) -> Option<PathBuf> {
+    let prepared = root().join("data/ml-100k");
+    if prepared.join("trn.npz").exists() {
+        return Some(prepared);
+    }
+    let data = folder.join("ml-100k");
+    let done = finish(&mut coordinator(&["data", "fetch", "ml-100k", "--dest", data.to_str().unwrap()]));
+    if done.code != Some(0) {
+        println!("SKIPPED: MovieLens-100K cannot be fetched: {}", done.stderr);
+        return None;
+    }
+    Some(data)
+}
+
 #[test]
 fn movielens_trains_as_pods_to_the_numbers_of_a_run() {
-    if !root().join("data/ml-100k/trn.npz").exists() {
-        println!("SKIPPED: there is no data/ml-100k; `make demo` fetches it");
-        return;
-    }
     let Some(cluster) = Cluster::start() else { return };
+    let Some(data) = movielens(cluster.folder.path()) else { return };
     let job = root().join("configs/ml-100k.toml");
     let plain = cluster.folder.path().join("undisturbed");
-    let short = ["cluster.workers=2", "optim.epochs=6"];
+    let path = format!("data.path={}", data.display());
+    let short = ["cluster.workers=2", "optim.epochs=6", &path];
     undisturbed(&job, &plain, &[&SETS[..], &short].concat());
     let served = cluster.submit(&job, &short);
     served.wait_for("a step", |s| s["step"].as_u64().is_some());

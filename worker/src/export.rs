@@ -3,11 +3,16 @@
 
 use accord_engine::world::World;
 use accord_engine::{EngineError, Trainer, export};
+use accord_objects::Options;
+use accord_objects::results::put_embeddings;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tch::Tensor;
 
+/// With an object store that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 const FILE: &str = "export/embeddings.safetensors";
 
 /// Why the embeddings could not be written.
@@ -15,6 +20,8 @@ const FILE: &str = "export/embeddings.safetensors";
 pub enum ExportError {
     #[error("{path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error("the embeddings cannot be stored in {uri}: {source}")]
+    Send { uri: String, source: io::Error },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -36,6 +43,7 @@ pub fn write_embeddings(trainer: &Trainer, to: Destination<'_>) -> Result<(), Ex
     let (world, x) = (trainer.world(), trainer.final_embeddings()?);
     match to {
         Destination::RunDir(run_dir) => write_table(world, &x, run_dir),
+        // the file first: what travels is then of a size that is known
         Destination::Bucket(uri) => {
             let scratch = std::env::temp_dir().join(format!("accord-export-{}", std::process::id()));
             let sent = write_table(world, &x, &scratch).and_then(|()| send(world, &scratch, uri));
@@ -50,8 +58,8 @@ fn send(world: &World, scratch: &Path, uri: &str) -> Result<(), ExportError> {
     if world.rank() > 0 {
         return Ok(());
     }
-    let sent = accord_objects::results::put_embeddings(uri, &scratch.join(FILE));
-    let address = sent.map_err(|source| ExportError::Write { path: uri.into(), source })?;
+    let sent = put_embeddings(uri, &scratch.join(FILE), &Options::from_env(), PATIENCE);
+    let address = sent.map_err(|source| ExportError::Send { uri: uri.into(), source })?;
     tracing::info!(address, "embeddings are stored");
     Ok(())
 }

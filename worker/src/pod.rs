@@ -25,7 +25,7 @@ const PROBES: [&str; 3] = ["startup", "liveness", "readiness"];
 /// How a worker's generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// There is nothing left to do.
+    /// The job is over.
     Over,
     /// This generation is over, the job may not be.
     Again,

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// To open or reach a store.
 const MEET_WITHIN: Duration = Duration::from_secs(30);
-/// Of one operation. Rank 0 may partition a large catalog while the others wait for it; a worker that died or hangs is
-/// noticed by the coordinator long before.
-const OPERATION_WITHIN: Duration = Duration::from_secs(900);
+/// Of one operation. Another rank may fetch a dataset, or rank 0 partition a large catalog, while the others wait for it; a
+/// worker that died or hangs is noticed by the coordinator long before.
+const OPERATION_WITHIN: Duration = Duration::from_secs(3600);
 
 /// This worker's own store.
 pub struct MeetingPoint {

@@ -2,7 +2,7 @@
 //! once: libtorch's errors (out of memory on a device) arrive that way.
 
 use crate::agent::Uplink;
-use crate::export::{Destination, ExportError};
+use crate::export::{Destination, ExportError, PATIENCE};
 use crate::observer::{Orders, Reporter, wire_eval};
 use crate::rendezvous::MeetingPoint;
 use crate::snapshots::SnapshotWriter;
@@ -95,20 +95,13 @@ impl From<EngineError> for Failure {
     }
 }
 
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Failure {
-        match error.is_retryable() {
-            true => Failure::internal(error),
-            false => Failure::bad_input(error),
-        }
-    }
-}
-
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Failure {
         match error {
             ExportError::Engine(error) => error.into(),
             ExportError::Write { .. } => Failure::internal(error),
+            // another generation may find the store in better shape
+            ExportError::Send { .. } => Failure { kind: FailureKind::WorkerLost, reason: error.to_string() },
         }
     }
 }
@@ -135,7 +128,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     let own_before = memory("RssAnon");
 
     tracing::info!(path = spec.data.path, "reading the dataset");
-    let data = accord_objects::dataset::local(&spec.data)?;
+    let data = accord_objects::dataset::local(&spec.data, PATIENCE).map_err(|error| unfetched(&error, &form))?;
     let mut dataset = load(&data, &spec, &form, &uplink)?;
     let world = layout::world(&spec, &dataset, collective, &run_dir, device)?;
     if spec.model.kind != ModelKind::Lightgcn {
@@ -201,6 +194,13 @@ fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dat
         uplink.send_blocking(Message::Notice(notice));
     }
     Ok(dataset)
+}
+
+/// A store that refused what it gave before may give it again: its keys were changed, or its files are being replaced.
+fn unfetched(error: &FetchError, form: &Form) -> Failure {
+    let is_final = !error.is_retryable() && form.resume.is_none();
+    let kind = if is_final { FailureKind::BadInput } else { FailureKind::WorkerLost };
+    Failure { kind, reason: error.to_string() }
 }
 
 /// A checkpoint goes on with the data it was trained on.

@@ -6,6 +6,7 @@ use accord_spec::{Data, Format, Split, TextFiles};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Get a dataset, or look at one
 #[derive(Args, Debug)]
@@ -168,7 +169,7 @@ fn inspect(args: InspectArgs) -> anyhow::Result<()> {
         split: Split::Random,
         split_ratio: [0.6, 0.2, 0.2],
     };
-    let data = accord_objects::dataset::local(&named)?;
+    let data = accord_objects::dataset::local(&named, Duration::ZERO)?;
     let folder = Path::new(&data.path);
     let format = match args.format {
         Some(format) => format.into(),

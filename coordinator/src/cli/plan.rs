@@ -11,6 +11,7 @@ use clap::Args;
 use estimate::{Memory, Sizes, StepBytes};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Show what each worker would hold and send, before anything starts
 #[derive(Args, Debug)]
@@ -85,7 +86,7 @@ pub(super) fn run(args: PlanArgs) -> anyhow::Result<()> {
     sets.extend(args.workers.map(|n| Override { key: "cluster.workers".into(), value: n.to_string() }));
     let job = job_file::read(&args.job, sets)?;
     let workers = job.spec.cluster.workers as usize;
-    let data = accord_objects::dataset::local(&job.spec.data)?;
+    let data = accord_objects::dataset::local(&job.spec.data, Duration::ZERO)?;
     let dataset = Dataset::load(&data, &job.root, job.spec.job.seed, false)?;
     let text = match job.spec.model.kind {
         ModelKind::Lightgcn => [0, 0],

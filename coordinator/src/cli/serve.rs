@@ -84,7 +84,7 @@ pub(super) struct ServeArgs {
     /// Jobs that train at the same time
     #[arg(long, env = "ACCORD_MAX_RUNNING_JOBS", value_name = "N")]
     max_running_jobs: Option<usize>,
-    /// Folder or bucket (s3://bucket/prefix) that the data of jobs must lie in; may be given again
+    /// Folder or bucket (s3://bucket/prefix) that the data of jobs must lie in; may be given again, or several with commas
     #[arg(long = "data-root", env = "ACCORD_DATA_ROOTS", value_name = "DIR", value_delimiter = ',')]
     data_roots: Vec<PathBuf>,
     /// Address of /metrics, for Prometheus (plain HTTP) [default: none]

@@ -17,7 +17,8 @@ use std::path::PathBuf;
   coordinator submit job.toml --set optim.lr=0.002 --watch
   coordinator submit job.toml --submission-id nightly-2026-05-01    (safe to repeat)
 
-data.path is relative to the job file's folder, and must be readable on the coordinator's machine.
+data.path is relative to the job file's folder, and must be readable where the workers run: on the coordinator's machine,
+or in pods (an absolute path there). s3://bucket/prefix is read with the credentials that workers have.
 Ctrl-C ends --watch, not the job.")]
 pub(super) struct SubmitArgs {
     /// The job file

@@ -154,7 +154,7 @@ impl ControlLoop {
             let_down: None,
             ready: BTreeSet::new(),
             done: BTreeSet::new(),
-            is_asked_for_seats: false,
+            asked_for_seat_at: None,
             waits: None,
         });
         let request = LaunchRequest {

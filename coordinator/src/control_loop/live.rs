@@ -71,8 +71,8 @@ pub(super) struct Station {
     pub(super) ready: BTreeSet<u32>,
     /// Ranks that said their last message: their end is no loss.
     pub(super) done: BTreeSet<u32>,
-    /// A worker came after the generation had formed, and would be of the next.
-    pub(super) is_asked_for_seats: bool,
+    /// When a worker last came after the generation had formed, and would be of the next. It asks again every second.
+    pub(super) asked_for_seat_at: Option<UnixMs>,
     /// What keeps workers from coming, in the launcher's words.
     pub(super) waits: Option<String>,
 }

@@ -77,6 +77,7 @@ impl ControlLoop {
             let text = format!("job {id} is {}: it needs no workers", phase.name());
             return Err(ApiError::new(ErrorCode::JobOver, text));
         }
+        let now = self.clock.now();
         let none = |why: String| Err(ApiError::new(ErrorCode::Unavailable, why));
         let Some(live) = self.jobs.get_mut(id).and_then(|entry| entry.live.as_mut()) else {
             return none(format!("job {id} forms no generation now"));
@@ -85,7 +86,7 @@ impl ControlLoop {
         match &mut live.station {
             None => none(format!("job {id} is being taken up")),
             Some(station) if station.membership.formed => {
-                station.is_asked_for_seats = true;
+                station.asked_for_seat_at = Some(now);
                 none(format!("generation {generation} of job {id} has formed: the next one may need this worker"))
             }
             Some(station) => {

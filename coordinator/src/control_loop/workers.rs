@@ -14,6 +14,11 @@ use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, WorkerMessage, directive, worker_message::Message};
 use std::time::Duration;
 
+/// A job with pods that ask for seats grows no later than this after it shrank.
+const GROW_REMOTE_WAIT_AT_MOST_MS: u64 = 600_000;
+/// A pod that has not asked for so long is gone: it asks every second.
+const ASKS_AGAIN_WITHIN_MS: u64 = 5000;
+
 /// A worker's words are quoted up to here: a list of jobs must fit a message, a job's record its store.
 const MAX_REASON_BYTES: usize = 4 * 1024;
 
@@ -78,6 +83,7 @@ impl ControlLoop {
                 self.reached(id, *generation, epoch.step);
                 self.write(session, scribe::Entry::Epoch(epoch.clone())).await;
                 // step reports are throttled: an epoch's end is exact
+                let epoch = bounded_epoch(epoch);
                 self.see(id, |entry| {
                     if let Some(progress) = &mut entry.progress {
                         (progress.epoch, progress.step, progress.losses) = (epoch.epoch, epoch.step, epoch.losses);
@@ -213,15 +219,16 @@ impl ControlLoop {
         }
         let now = self.clock.now();
         let is_remote = self.options.launcher.is_remote();
-        // a launcher of this machine finds out by trying, which costs more the longer it fails; elsewhere, whoever is
-        // there has asked
-        let wait = |job: &Job, grow: Grow| if is_remote { job.policy.replace_within_ms } else { grow.wait_ms };
-        let is_time = |job: &Job, grow: Grow| grow.at.saturating_sub(grow.wait_ms) + wait(job, grow) <= now;
-        let due = |job: &Job| job.history.grow.is_some_and(|grow| is_time(job, grow)) && job.world < job.workers;
+        // a launcher of this machine finds out by trying, which costs more; elsewhere, whoever is there has asked
+        let wait =
+            |grow: Grow| if is_remote { (grow.wait_ms / 2).min(GROW_REMOTE_WAIT_AT_MOST_MS) } else { grow.wait_ms };
+        let is_time = |grow: Grow| grow.at.saturating_sub(grow.wait_ms) + wait(grow) <= now;
+        let due = |job: &Job| job.history.grow.is_some_and(is_time) && job.world < job.workers;
         let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
         let there = |e: &Entry| {
             let station = e.live.as_ref().and_then(|live| live.station.as_ref());
-            !is_remote || station.is_some_and(|station| station.is_asked_for_seats)
+            let asked = station.and_then(|station| station.asked_for_seat_at);
+            !is_remote || asked.is_some_and(|at| now.saturating_sub(at) <= ASKS_AGAIN_WITHIN_MS)
         };
         let due = self.jobs.values().filter(|e| due(&e.job) && there(e));
         let ids: Vec<JobId> = due.map(|e| e.job.id.clone()).collect();
@@ -323,6 +330,17 @@ impl ControlLoop {
 }
 
 /// A worker's words are bounded: they are kept, and shown.
+/// Phases of a step are few, and their names short.
+fn bounded_epoch(mut epoch: accord_proto::job::Epoch) -> accord_proto::job::Epoch {
+    const MOST: usize = 32;
+    const LONGEST: usize = 64;
+    epoch.phases.truncate(MOST);
+    for phase in &mut epoch.phases {
+        phase.phase.truncate(phase.phase.floor_char_boundary(LONGEST));
+    }
+    epoch
+}
+
 fn bounded_beat(beat: wire::Heartbeat) -> wire::Heartbeat {
     const LONGEST: usize = 100;
     let end = beat.exchange.floor_char_boundary(LONGEST);

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 const KEEP_OVER: Duration = Duration::from_secs(15 * 60);
 /// Jobs with lines of their own; those that are not over come first, then the newest.
 const MAX_JOBS: usize = 100;
-/// Phases of a step with lines of their own: more than a worker has.
-const MAX_PHASES: usize = 32;
 
 /// What outlives a scrape.
 #[derive(Default)]
@@ -148,7 +146,7 @@ impl Gauges {
         if let Some(epoch) = status.last_epoch.as_ref().filter(|epoch| epoch.timed_steps > 0) {
             let steps = epoch.timed_steps as f64;
             set(&self.step_bytes, epoch.bytes_sent as f64 / steps);
-            for phase in epoch.phases.iter().take(MAX_PHASES) {
+            for phase in &epoch.phases {
                 self.phase_seconds.with_label_values(&[job, &phase.phase]).set(phase.seconds / steps);
             }
         }

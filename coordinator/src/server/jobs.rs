@@ -86,7 +86,10 @@ impl jobs_server::Jobs for Jobs {
     }
 
     async fn list(&self, _: Request<ListRequest>) -> Reply<ListReply> {
-        Ok(Response::new(ListReply { jobs: self.handle.list().await? }))
+        let mut jobs = self.handle.list().await?;
+        // many jobs share one reply
+        jobs.iter_mut().for_each(|job| job.last_epoch = None);
+        Ok(Response::new(ListReply { jobs }))
     }
 
     async fn status(&self, request: Request<JobRequest>) -> Reply<JobStatus> {

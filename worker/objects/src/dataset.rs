@@ -1,27 +1,29 @@
 //! A dataset in a bucket, as a folder of this machine. Every process that reads one asks here first: the first fetches
 //! what has changed, the others wait for it and find it whole.
 
-use crate::objects::{Objects, Stored};
+use crate::objects::{FetchFailure, Objects, Stored};
 use crate::{Options, s3};
 use accord_data::checkpoint::Place as _;
 use accord_spec::{Data, DataPath};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Of one dataset: what has more is most likely a bucket, not a dataset in it.
 const MAX_FILES: usize = 10_000;
-/// Bytes of a file held in memory while it is fetched.
-const BLOCK: u64 = 32 << 20;
 /// How long a process waits for another of this machine that fetches the same.
 const TURN_WITHIN: Duration = Duration::from_secs(3600);
 /// Between two looks at whether it is done.
 const POLL: Duration = Duration::from_millis(50);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Files beside a dataset's own begin so.
+const OURS: &str = "..";
 /// What was fetched, by name: the tag that the store gave to its content.
-const RECORD: &str = ".fetched.json";
-const LOCK: &str = ".lock";
+const RECORD: &str = "..fetched.json";
+const LOCK: &str = "..lock";
 
 /// Why a dataset is not on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -42,33 +44,43 @@ impl FetchError {
 }
 
 /// `data` with `path` naming a folder of this machine: as it is, or where the files of its bucket lie now, below
-/// `datasets` in the user's cache. Blocks; each request to the store has a deadline.
+/// `datasets` in the user's cache. Blocks; each request to the store has a deadline, and one that failed is repeated for
+/// `patience`.
 ///
 /// # Errors
 /// [`FetchError`].
-pub fn local(data: &Data) -> Result<Data, FetchError> {
+pub fn local(data: &Data, patience: Duration) -> Result<Data, FetchError> {
     let cache = || accord_data::wheel::cache_folder().map(|folder| folder.join("datasets"));
-    local_in(data, cache, &Options::from_env())
+    let until = Instant::now() + patience;
+    loop {
+        match local_in(data, cache, &Options::from_env()) {
+            Err(error) if error.is_retryable() && Instant::now() < until => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
 }
 
-/// [`local`] with the cache's folder and other variables than the process's.
-///
-/// # Errors
-/// As [`local`], and that of `cache`.
-pub fn local_in<E: ToString>(
+fn local_in<E: ToString>(
     data: &Data,
     cache: impl FnOnce() -> Result<PathBuf, E>,
     options: &Options,
 ) -> Result<Data, FetchError> {
     let unusable = |what| FetchError::Unusable { what, advice: "name a folder, or s3://bucket/prefix" };
-    let DataPath::S3 { bucket, prefix } = DataPath::parse(&data.path).map_err(unusable)? else {
-        return Ok(data.clone());
-    };
+    let place = DataPath::parse(&data.path).map_err(unusable)?;
+    let (DataPath::S3 { bucket, prefix }, None) = (place, data.synthetic) else { return Ok(data.clone()) };
     let nowhere = |what: E| FetchError::Unusable { what: what.to_string(), advice: "it holds what is fetched" };
-    let folder = cache().map_err(nowhere)?.join("s3").join(bucket).join(prefix);
+    let folder = cache().map_err(nowhere)?.join(folder_name(bucket, prefix, options));
     let objects = s3::connect(bucket, prefix, options).map_err(unusable)?;
     fetch(&objects, &folder)?;
     Ok(Data { path: folder.display().to_string(), ..data.clone() })
+}
+
+/// One level deep, and of one store: no dataset lies in the folder of another. A prefix has no `+`.
+fn folder_name(bucket: &str, prefix: &str, options: &Options) -> String {
+    let endpoint = options.variables.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").map(|(_, value)| value);
+    let spelled = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-'), "_");
+    let store = endpoint.map_or_else(|| "s3".into(), |endpoint| spelled(endpoint));
+    format!("{store}+{bucket}+{}", prefix.replace('/', "+"))
 }
 
 /// Makes `folder` hold what `objects` holds.
@@ -96,13 +108,17 @@ pub(crate) fn fetch(objects: &Objects, folder: &Path) -> Result<(), FetchError> 
         plan.known.remove(&name);
     }
     for file in plan.wanted {
-        match write(objects, file, &folder.join(&file.name)) {
+        match objects.fetch(file, &folder.join(&file.name)) {
             Ok(()) => {}
-            Err(Broken::Store(error)) => return Err(failed(error)),
-            Err(Broken::Disk(error)) => return Err(local(error)),
+            Err(FetchFailure::Store(error)) => return Err(failed(error)),
+            Err(FetchFailure::Disk(error)) => return Err(local(error)),
         }
         plan.known.insert(file.name.clone(), file.tag.clone());
         keep_record(folder, &plan.known).map_err(local)?;
+    }
+    // one that somebody is just putting there may lack files still
+    if objects.files(MAX_FILES).map_err(failed)? != stored {
+        return Err(FetchError::Failed { address, source: io::Error::other("it was changed meanwhile") });
     }
     Ok(())
 }
@@ -135,7 +151,7 @@ impl Plan<'_> {
             return unusable(what, "name the dataset's own folder in the bucket");
         }
         let is_plain = |name: &str| Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-        let is_ours = |name: &str| matches!(name.rsplit('/').next(), Some(RECORD | LOCK));
+        let is_ours = |name: &str| name.split('/').any(|part| part.starts_with(OURS));
         if let Some(odd) = stored.iter().find(|file| !is_plain(&file.name) || is_ours(&file.name)) {
             return unusable(format!("{address} holds `{}`, which is no file name here", odd.name), "rename it");
         }
@@ -153,33 +169,6 @@ impl Plan<'_> {
             known,
         })
     }
-}
-
-enum Broken {
-    Store(io::Error),
-    Disk(io::Error),
-}
-
-/// A reader sees the old file or the new one.
-fn write(objects: &Objects, file: &Stored, path: &Path) -> Result<(), Broken> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(Broken::Disk)?;
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".part");
-    let mut out = File::create(&partial).map_err(Broken::Disk)?;
-    let mut start = 0;
-    while start < file.bytes {
-        let end = file.bytes.min(start + BLOCK);
-        let block = objects.read(&file.name, start..end).map_err(Broken::Store)?;
-        out.write_all(&block).map_err(Broken::Disk)?;
-        start = end;
-    }
-    if objects.tag(&file.name).map_err(Broken::Store)? != file.tag {
-        let message = format!("{} was changed meanwhile", file.name);
-        return Err(Broken::Store(io::Error::other(message)));
-    }
-    out.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(Broken::Disk)
 }
 
 /// Waits for other processes of this machine that fetch into `folder`; they wait while the result lives.
@@ -231,14 +220,14 @@ mod tests {
     /// Files of a folder, without ours.
     fn names(folder: &Path) -> BTreeSet<String> {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        entries.filter(|name| name != RECORD && name != LOCK).collect()
+        entries.filter(|name| !name.starts_with(OURS)).collect()
     }
 
     #[test]
     fn a_bucket_becomes_a_folder_and_what_changes_follows() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("deep/er");
-        let large = vec![7; BLOCK as usize + 5];
+        let large = vec![7; (32 << 20) + 5];
         let objects = bucket(&[("train.txt", b"0 1\n"), ("text/profile.npy", &large), ("old.txt", b"x")]);
         fetch(&objects, &folder).unwrap();
         assert_eq!(std::fs::read(folder.join("train.txt")).unwrap(), b"0 1\n");
@@ -263,6 +252,17 @@ mod tests {
     }
 
     #[test]
+    fn names_are_spelled_as_in_the_bucket_and_folders_are_no_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 4] =
+            [("text", b""), ("text/time=12%3A00.npy", b"1"), ("empty.txt", b""), ("with space~#.txt", b"2")];
+        fetch(&bucket(&files), dir.path()).unwrap();
+        assert_eq!(names(dir.path()).len(), 3, "{:?}", names(dir.path()));
+        assert_eq!(names(&dir.path().join("text")).len(), 1);
+        assert!(dir.path().join("empty.txt").is_file());
+    }
+
+    #[test]
     fn processes_that_fetch_the_same_take_turns() {
         let dir = tempfile::tempdir().unwrap();
         let objects = bucket(&[("train.txt", &[b'1'; 100_000]), ("test.txt", &[b'2'; 100_000])]);
@@ -282,7 +282,7 @@ mod tests {
             error.to_string()
         };
         assert!(refused(&[]).starts_with("data.path: s3://lake/sets/a holds no file"));
-        assert!(refused(&[("a/.lock", b"")]).contains("holds `a/.lock`, which is no file name here"));
+        assert!(refused(&[("a/..lock", b"x")]).contains("holds `a/..lock`, which is no file name here"));
         std::fs::write(dir.path().join("plain"), "").unwrap();
         let error = fetch(&bucket(&[("a", b"b")]), &dir.path().join("plain/folder")).unwrap_err();
         assert!(error.is_retryable() && error.to_string().contains("plain/folder"), "{error}");
@@ -300,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn datasets_of_overlapping_prefixes_and_of_other_stores_do_not_meet() {
+        let name = |bucket: &str, prefix: &str, endpoint: Option<&str>| {
+            let variables = endpoint.map(|e| ("AWS_ENDPOINT_URL".to_string(), e.to_string())).into_iter().collect();
+            folder_name(bucket, prefix, &Options { variables, deadline: DEADLINE })
+        };
+        assert_eq!(name("lake", "sets/a", None), "s3+lake+sets+a");
+        assert_eq!(name("lake", "sets", Some("http://127.0.0.1:9000")), "http___127.0.0.1_9000+lake+sets");
+        assert!(["/", "\\"].iter().all(|c| !name("lake", "a/b/c", Some("https://x/y")).contains(c)));
+    }
+
+    #[test]
     fn a_folder_is_left_as_it_is() {
         let data = |path: &str| Data {
             path: path.into(),
@@ -310,6 +321,9 @@ mod tests {
         let cache = || Err::<PathBuf, _>("no cache is asked for");
         let options = Options { variables: Vec::new(), deadline: DEADLINE };
         assert_eq!(local_in(&data("data/amazon"), cache, &options).unwrap().path, "data/amazon");
+        let size = accord_spec::Synthetic { users: 1, items: 1, interactions: 1, seed: 0 };
+        let made_up = Data { synthetic: Some(size), ..data("s3://lake/sets") };
+        assert_eq!(local_in(&made_up, cache, &options).unwrap(), made_up, "not read, so not fetched");
         let error = local_in(&data("s3://lake/sets"), cache, &options).unwrap_err();
         assert!(error.to_string().contains("no cache is asked for"), "{error}");
     }

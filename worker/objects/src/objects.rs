@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const PART: u64 = 8 << 20;
 /// Parts of an object that may be on their way at once.
 const PARALLEL: usize = 4;
+/// Bytes of an object held in memory while it is brought to a file.
+const BLOCK: u64 = 32 << 20;
 /// S3 takes 10000 parts an object.
 const MAX_PARTS: u64 = 9_000;
 /// Between two looks at an object that another writer is just making.
@@ -28,9 +30,18 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub(crate) struct Stored {
     /// Below the prefix.
     pub(crate) name: String,
+    /// As the store spells it.
+    pub(crate) location: Path,
     pub(crate) bytes: u64,
     /// Other content has another; so has, with some servers, the same content stored again.
     pub(crate) tag: String,
+}
+
+/// Which end an object did not come through.
+#[derive(Debug)]
+pub(crate) enum FetchFailure {
+    Store(io::Error),
+    Disk(io::Error),
 }
 
 /// Objects below a prefix.
@@ -70,19 +81,79 @@ impl Objects {
             {
                 let parts = object.location.prefix_match(&prefix).into_iter().flatten();
                 let name = parts.map(|part| part.as_ref().to_string()).collect::<Vec<_>>().join("/");
-                // some programs mark a folder by an empty object of its name
-                if !name.is_empty() {
-                    found.push(Stored { name, bytes: object.size, tag: tag_of(object) });
-                }
+                let location = object.location.clone();
+                found.push(Stored { name, location, bytes: object.size, tag: tag_of(object) });
             }
             found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            Ok(found)
+            Ok(without_folders(found))
         })
     }
 
-    pub(crate) fn tag(&self, name: &str) -> io::Result<String> {
-        let (store, path) = (Arc::clone(&self.store), self.path(name));
-        self.calls.run(async move { store.head(&path).await.map(tag_of) })
+    /// Brings an object to `path` of this machine, whose folder is made. A reader sees the old file or the new one.
+    pub(crate) fn fetch(&self, file: &Stored, path: &std::path::Path) -> Result<(), FetchFailure> {
+        // a name that begins so is refused in a dataset
+        let partial = path.with_file_name(format!("..fetch-{}", std::process::id()));
+        let fetched =
+            self.fetch_into(file, &partial).and_then(|()| std::fs::rename(&partial, path).map_err(FetchFailure::Disk));
+        if fetched.is_err() {
+            // what failed says more
+            let _ = std::fs::remove_file(&partial);
+        }
+        fetched
+    }
+
+    fn fetch_into(&self, file: &Stored, path: &std::path::Path) -> Result<(), FetchFailure> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(FetchFailure::Disk)?;
+        }
+        let mut out = std::fs::File::create(path).map_err(FetchFailure::Disk)?;
+        let mut start = 0;
+        while start < file.bytes {
+            let end = file.bytes.min(start + BLOCK);
+            let block = self.read_at(&file.location, start..end).map_err(FetchFailure::Store)?;
+            out.write_all(&block).map_err(FetchFailure::Disk)?;
+            start = end;
+        }
+        let (store, location) = (Arc::clone(&self.store), file.location.clone());
+        let tag = self.calls.run(async move { store.head(&location).await.map(tag_of) });
+        if tag.map_err(FetchFailure::Store)? != file.tag {
+            let message = format!("{} was changed meanwhile", file.name);
+            return Err(FetchFailure::Store(io::Error::other(message)));
+        }
+        out.sync_all().map_err(FetchFailure::Disk)
+    }
+
+    /// An object by name, if it is there.
+    pub(crate) fn find(&self, name: &str) -> io::Result<Option<Stored>> {
+        let (store, location, name) = (Arc::clone(&self.store), self.path(name), name.to_string());
+        self.calls.run(async move {
+            match store.head(&location).await {
+                Ok(object) => Ok(Some(Stored { name, location, bytes: object.size, tag: tag_of(object) })),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn read_at(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(range.end - range.start).map_err(io::Error::other)?);
+        let mut going = VecDeque::new();
+        let mut start = range.start;
+        while start < range.end || !going.is_empty() {
+            while start < range.end && going.len() < PARALLEL {
+                let end = range.end.min(start + PART);
+                going.push_back((end - start, self.begin_read(path, start..end)));
+                start = end;
+            }
+            let Some((asked, reply)) = going.pop_front() else { break };
+            let piece = reply.wait()?;
+            if piece.len() as u64 != asked {
+                let message = format!("{} bytes came where {asked} were asked for", piece.len());
+                return Err(io::Error::new(ErrorKind::InvalidData, message));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
     }
 
     fn path(&self, name: &str) -> Path {
@@ -155,6 +226,15 @@ impl Objects {
     }
 }
 
+/// Some programs mark a folder by an empty object of its name: without those.
+fn without_folders(found: Vec<Stored>) -> Vec<Stored> {
+    let is_folder = |file: &Stored| {
+        let below = format!("{}/", file.name);
+        file.name.is_empty() || file.bytes == 0 && found.iter().any(|other| other.name.starts_with(&below))
+    };
+    found.iter().filter(|file| !is_folder(file)).cloned().collect()
+}
+
 /// Bytes of each part of an object of `bytes`.
 fn part_of(bytes: u64) -> u64 {
     PART.max(bytes.div_ceil(MAX_PARTS))
@@ -204,25 +284,7 @@ impl Place for Objects {
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let path = self.path(name);
-        let mut bytes = Vec::with_capacity(usize::try_from(range.end - range.start).map_err(io::Error::other)?);
-        let mut going = VecDeque::new();
-        let mut start = range.start;
-        while start < range.end || !going.is_empty() {
-            while start < range.end && going.len() < PARALLEL {
-                let end = range.end.min(start + PART);
-                going.push_back((end - start, self.begin_read(&path, start..end)));
-                start = end;
-            }
-            let Some((asked, reply)) = going.pop_front() else { break };
-            let piece = reply.wait()?;
-            if piece.len() as u64 != asked {
-                let message = format!("{} bytes came where {asked} were asked for", piece.len());
-                return Err(io::Error::new(ErrorKind::InvalidData, message));
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(bytes)
+        self.read_at(&self.path(name), range)
     }
 
     /// From the objects themselves: some servers go on naming folders from which everything was removed.

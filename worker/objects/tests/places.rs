@@ -7,7 +7,8 @@ mod checkpoint_suite;
 mod support;
 
 use accord_data::checkpoint::{CheckpointStore, Manifest};
-use accord_objects::{Objects, open_with};
+use accord_objects::results::{get_embeddings, put_embeddings};
+use accord_objects::{Objects, Options, open_with};
 use object_store::memory::InMemory;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +57,31 @@ fn every_behaviour_holds_in_an_s3_server() {
     assert_eq!(won.len(), 1);
     assert_eq!(open().list().unwrap()[0].1.generation, won[0]);
 
+    embeddings_go_and_come(&options);
     let error = open_with("s3://absent-bucket/x", Path::new("unused"), &options).unwrap().list().unwrap_err();
     let said = error.to_string();
     assert!(said.starts_with("s3://absent-bucket/x cannot be listed: ") && said.contains("NoSuchBucket"), "{said}");
+}
+
+fn embeddings_go_and_come(options: &Options) {
+    let folder = tempfile::tempdir().unwrap();
+    let (sent, got) = (folder.path().join("sent"), folder.path().join("deep/er/got"));
+    let put = |bytes: &[u8]| {
+        std::fs::write(&sent, bytes).unwrap();
+        put_embeddings("s3://accord/results", &sent, options, Duration::ZERO).unwrap()
+    };
+    assert!(!get_embeddings("s3://accord/results", &got, options).unwrap(), "there are none yet");
+    // several parts, and several blocks
+    let many: Vec<u8> = (0..(40u32 << 20)).map(|n| (n % 251) as u8).collect();
+    assert_eq!(put(&many), "s3://accord/results/export/embeddings.safetensors");
+    assert!(get_embeddings("s3://accord/results", &got, options).unwrap());
+    assert!(std::fs::read(&got).unwrap() == many);
+    for bytes in [b"newer".as_slice(), b""] {
+        put(bytes);
+        assert!(get_embeddings("s3://accord/results", &got, options).unwrap());
+        assert_eq!(std::fs::read(&got).unwrap(), bytes);
+    }
+    let blocked = folder.path().join("sent/below-a-file");
+    assert!(get_embeddings("s3://accord/results", &blocked, options).is_err());
+    assert!(put_embeddings("checkpoints", &sent, options, Duration::ZERO).is_err());
 }

@@ -286,8 +286,9 @@ impl Agent {
     /// have much to write, and one that takes over wants to be told.
     async fn conclude(mut self, ending: Message) -> Result<Ending, AgentError> {
         self.ending = match &ending {
-            Message::Finished(_) => Ending::Over,
             Message::Failed(failed) if failed.kind() == FailureKind::BadInput => Ending::BadInput,
+            // that this worker has finished does not say that the others have: whether the job is over, the coordinator
+            // tells a pod that asks for another seat
             _ => Ending::Again,
         };
         while let Ok(message) = self.inbox.try_recv() {

@@ -1,13 +1,16 @@
-//! A run directory whose job has succeeded: what it trained, and on what. Reads only.
+//! A run directory whose job has succeeded: what it trained, and on what. Writes nothing but embeddings that lie in a
+//! bucket.
 
 use crate::cli::Usage;
 use crate::run_dir::{self, State};
 use accord_data::{Dataset, Embeddings};
+use accord_objects::Options;
 use accord_spec::{CheckpointUri, JobSpec};
 use anyhow::Context as _;
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Vectors of the best epoch, and the job that made them.
 pub(crate) struct FinishedRun {
@@ -54,7 +57,7 @@ impl FinishedRun {
     /// # Errors
     /// When it cannot be read, or no longer is what the job was trained on.
     pub(crate) fn dataset(&self) -> anyhow::Result<Dataset> {
-        let data = accord_objects::dataset::local(&self.spec.data)?;
+        let data = accord_objects::dataset::local(&self.spec.data, Duration::ZERO)?;
         let dataset = Dataset::load(&data, &self.root, self.spec.job.seed, false)?;
         let (now, then) = ((dataset.users(), dataset.items()), (self.user.rows, self.item.rows));
         anyhow::ensure!(
@@ -86,7 +89,7 @@ fn fetched(folder: &Path, spec: &JobSpec, file: &Path) -> anyhow::Result<bool> {
     if !in_bucket || !matches!(run_dir::inspect(folder), Ok(State::Finished(..))) {
         return Ok(false);
     }
-    accord_objects::results::get_embeddings(&spec.checkpoint.uri, file)
+    accord_objects::results::get_embeddings(&spec.checkpoint.uri, file, &Options::from_env())
         .with_context(|| format!("the embeddings cannot be fetched from {}", spec.checkpoint.uri))
 }
 

@@ -46,7 +46,8 @@ async fn against<T>(script: Vec<Turn>, work: impl AsyncFnOnce(Cluster) -> T) -> 
         let mut seen = Vec::new();
         for Turn { method, path, status, answer } in script {
             let (request, reply) = handle.next_request().await.expect("a request");
-            assert_eq!((request.method().as_str(), request.uri().path()), (method, path));
+            let asked = request.uri().path_and_query().unwrap().as_str();
+            assert_eq!((request.method().as_str(), asked.trim_end_matches(['?', '&'])), (method, path));
             let content_type = request.headers().get("content-type").map(|v| v.to_str().unwrap().to_string());
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
             let body = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -201,10 +202,19 @@ async fn lists_ask_for_what_is_ours() {
         { "metadata": { "name": "a-0", "annotations": { ID_ANNOTATION: "a-long-0" } } },
         { "metadata": { "name": "of-nobody" } },
     ] });
-    let script = vec![turn("GET", JOBS, 200, jobs)];
+    let ours = "/apis/batch/v1/namespaces/accord/jobs?&labelSelector=app.kubernetes.io%2Fname%3Daccord-worker";
+    let script = vec![turn("GET", ours, 200, jobs)];
     let (found, _) = against(script, async |cluster| cluster.all_jobs().await.unwrap()).await;
     assert_eq!(
         found.iter().map(|(name, id)| (name.as_str(), id.0.as_str())).collect::<Vec<_>>(),
         [("a-0", "a-long-0")]
     );
+    let pods = "/api/v1/namespaces/accord/pods?&labelSelector=accord.dev%2Fjob%3Da-0";
+    let script =
+        vec![turn("GET", pods, 200, json!({ "metadata": {}, "items": [{ "metadata": { "name": "a-0-0" } }] }))];
+    let (found, _) = against(script, async |cluster| cluster.pods_of("a-0").await.unwrap()).await;
+    assert_eq!(found.len(), 1);
+    let events = "/api/v1/namespaces/accord/events?&fieldSelector=involvedObject.kind%3DJob%2CinvolvedObject.name%3Da-0&limit=50";
+    let script = vec![turn("GET", events, 200, json!({ "metadata": {}, "items": [] }))];
+    assert!(against(script, async |cluster| cluster.events_of("a-0").await.unwrap()).await.0.is_empty());
 }
