@@ -55,7 +55,7 @@ fn data_in_a_bucket_train_to_the_numbers_of_a_folder() {
 
     assert!(ok(&["plan", text(&job), "--set", DATA, "--workers", "2"]).contains("halo"));
     let found = ok(&["data", "inspect", "s3://accord/sets/small", "--format", "pairs", "--json"]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&found).unwrap()["manifest"]["users"], catalog::USERS);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&found).unwrap()["users"], catalog::USERS);
     let shown = ok(&["recommend", text(&run_dir), "--user", "3", "--k", "5"]);
     assert_eq!(shown, ok(&["recommend", text(&plain), "--user", "3", "--k", "5"]));
 

@@ -227,7 +227,8 @@ impl ControlLoop {
         let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
         let there = |e: &Entry| {
             let station = e.live.as_ref().and_then(|live| live.station.as_ref());
-            let asked = station.and_then(|station| station.asked_for_seat_at);
+            // those of a job that is as good as over have finished, and only ask whether it is
+            let asked = station.filter(|station| station.done.is_empty()).and_then(|s| s.asked_for_seat_at);
             !is_remote || asked.is_some_and(|at| now.saturating_sub(at) <= ASKS_AGAIN_WITHIN_MS)
         };
         let due = self.jobs.values().filter(|e| due(&e.job) && there(e));
