@@ -20,6 +20,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What the thread is given.
@@ -128,7 +129,9 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     let own_before = memory("RssAnon");
 
     tracing::info!(path = spec.data.path, "reading the dataset");
-    let data = accord_objects::dataset::local(&spec.data, PATIENCE).map_err(|error| unfetched(&error, &form))?;
+    // nothing is lost yet where a job begins: what is wrong is said at once
+    let patience = if form.resume.is_some() { PATIENCE } else { Duration::ZERO };
+    let data = accord_objects::dataset::local(&spec.data, patience).map_err(|error| unfetched(&error, &form))?;
     let mut dataset = load(&data, &spec, &form, &uplink)?;
     let world = layout::world(&spec, &dataset, collective, &run_dir, device)?;
     if spec.model.kind != ModelKind::Lightgcn {
@@ -160,13 +163,11 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
             // files are the libraries, which processes share, and whose pages come in as they are used
             let (resident_bytes, baseline_bytes) = (memory("VmRSS"), own_before + memory("RssFile"));
             let Sent { steps, halo, all } = trainer.sent();
-            export::write_embeddings(
-                &trainer,
-                match form.run_dir.is_empty() {
-                    true => Destination::Bucket(&spec.checkpoint.uri),
-                    false => Destination::RunDir(&run_dir),
-                },
-            )?;
+            let to = match form.run_dir.is_empty() {
+                true => Destination::Bucket(&spec.checkpoint.uri),
+                false => Destination::RunDir(&run_dir),
+            };
+            export::write_embeddings(&trainer, to)?;
             tracing::info!(best_epoch, "training is over");
             Ok(Message::Finished(Finished {
                 best_epoch,

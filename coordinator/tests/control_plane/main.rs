@@ -26,6 +26,9 @@ async fn a_job_succeeds_and_leaves_its_run_directory() {
 
     let status = stage.wait_for(&job, Phase::Succeeded).await;
     assert_eq!(status.test.unwrap().recall[0].value, 0.25);
+    assert_eq!(status.last_epoch.unwrap().epoch, 0);
+    let listed = stage.client.clone().list(accord_proto::job::ListRequest {}).await.unwrap().into_inner().jobs;
+    assert!(listed[0].last_epoch.is_none(), "a list is brief");
     let dir = stage.run_dir(&job);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let metrics = read("metrics.jsonl");
