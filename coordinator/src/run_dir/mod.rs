@@ -19,6 +19,7 @@ pub mod summary;
 
 use accord_data::partition::KEPT_FILE;
 use accord_spec::{CheckpointUri, JobSpec};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use summary::Summary;
@@ -26,6 +27,8 @@ use summary::Summary;
 pub const JOB_FILE: &str = "job.toml";
 /// One line: the folder that `data.path` is relative to.
 pub const JOB_ROOT_FILE: &str = "job_root.txt";
+/// What a directory may hold before it is a run's.
+const BEGINNINGS: [&str; 3] = ["job_root.txt.tmp", JOB_ROOT_FILE, "job.toml.tmp"];
 pub const DATASET_FILE: &str = "dataset.json";
 pub const METRICS_FILE: &str = "metrics.jsonl";
 pub const SUMMARY_FILE: &str = "summary.json";
@@ -91,7 +94,11 @@ pub fn inspect(dir: &Path) -> Result<State, RunDirError> {
     };
     let job_file = dir.join(JOB_FILE);
     if !job_file.is_file() || !dir.join(JOB_ROOT_FILE).is_file() {
-        return if entries.next().is_none() { Ok(State::Empty) } else { Err(RunDirError::Foreign(dir.into())) };
+        // a run writes JOB_ROOT_FILE and then JOB_FILE: whoever looks, or crashed, in between. A JOB_FILE alone may be a
+        // user's own
+        let begins = |name: &OsStr| BEGINNINGS.iter().any(|beginning| name == *beginning);
+        let is_foreign = entries.any(|entry| !entry.is_ok_and(|entry| begins(&entry.file_name())));
+        return if is_foreign { Err(RunDirError::Foreign(dir.into())) } else { Ok(State::Empty) };
     }
     let text = std::fs::read_to_string(&job_file).map_err(io_error(&job_file))?;
     let spec = accord_spec::parse(&text, &[])

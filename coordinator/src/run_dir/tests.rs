@@ -119,6 +119,21 @@ fn without_its_marker_a_test_line_does_not_decide_where_to_cut() {
 }
 
 #[test]
+fn a_run_that_was_cut_off_while_it_began_begins_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in super::BEGINNINGS {
+        std::fs::write(dir.path().join(name), "").unwrap();
+        assert!(matches!(inspect(dir.path()), Ok(State::Empty)), "{name}");
+    }
+    std::fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+    assert!(matches!(inspect(dir.path()), Err(RunDirError::Foreign(_))));
+    // the job file of a user who gave its own folder
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(JOB_FILE), "").unwrap();
+    assert!(matches!(inspect(dir.path()), Err(RunDirError::Foreign(_))));
+}
+
+#[test]
 fn a_folder_of_other_files_is_neither_used_nor_cleared() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(inspect(&dir.path().join("missing")), Ok(State::Empty)));
