@@ -1,5 +1,5 @@
 //! Every command that README shows in a `sh` block runs, in order, in a folder where the small catalog stands for
-//! MovieLens-100K; `make` targets exist.
+//! MovieLens-100K; `make` targets exist. Those of k8s/README.md are understood, and its certificates are made.
 
 use accord_harness::{catalog, coordinator, coordinator_binary, finish, free_address, root, signal, wait_until};
 use std::path::Path;
@@ -87,4 +87,64 @@ fn every_command_in_readme_runs() {
     }
     assert!(ran > 8, "{ran} commands");
     drop(server);
+}
+
+/// What `coordinator` is told to ask where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+#[test]
+fn every_command_in_the_kubernetes_guide_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let has_openssl = Command::new("openssl").arg("version").output().is_ok_and(|done| done.status.success());
+    if !has_openssl {
+        println!("SKIPPED in part: there is no openssl to make the guide's certificates with");
+    }
+    let text = std::fs::read_to_string(root().join("k8s/README.md")).unwrap();
+    let overlays: Vec<&str> =
+        text.split("kubectl apply -k ").skip(1).map(|rest| &rest[..rest.find(['`', '\n']).unwrap()]).collect();
+    for overlay in &overlays {
+        let named = overlay.split(',').next().unwrap().trim();
+        assert!(root().join(named).join("kustomization.yaml").exists(), "{named}");
+    }
+    assert!(overlays.len() > 4, "{overlays:?}");
+    let mut ran = 0;
+    for line in shell_lines("k8s/README.md") {
+        let words: Vec<&str> = line.trim_end_matches(" &").split_whitespace().collect();
+        match words.as_slice() {
+            ["docker", "build", "-f", file, ..] | ["kubectl", "apply", "-f", file] => {
+                assert!(root().join(file).is_file(), "{line}");
+            }
+            // its forms are those of Kubernetes; `make test-k8s` applies what it names
+            ["kubectl" | "kind" | "export", ..] => {}
+            ["openssl" | "echo", ..] if has_openssl => {
+                let done = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+                assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+            }
+            ["openssl" | "echo", ..] => {}
+            // the commands on data and on a finished run have tests of their own
+            ["coordinator", "data", ..] => {}
+            ["coordinator", rest @ ..] => {
+                let known = rest.iter().map(|word| if word.starts_with("http://") { NOBODY } else { word });
+                let known: Vec<&str> = known.collect();
+                let done = finish(coordinator(&known).env("ACCORD_COORDINATOR", NOBODY));
+                // not 2: what the words ask for is understood, and nobody is there to do it
+                assert_eq!(done.code, Some(1), "{line}: {}", done.stderr);
+            }
+            _ => panic!("k8s/README.md shows `{line}`, which this test does not know"),
+        }
+        ran += 1;
+    }
+    assert!(ran > 20, "{ran} commands");
+    if has_openssl {
+        let verify = [
+            "verify",
+            "-CAfile",
+            "ca.crt",
+            "-verify_hostname",
+            "accord-coordinator-1.accord-coordinator.accord.svc",
+            "tls.crt",
+        ];
+        let done = Command::new("openssl").args(verify).current_dir(folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
 }
