@@ -120,7 +120,10 @@ pub(super) fn cost(run_dir: &Path, at: u64) -> Cost {
     Cost {
         noticed_ms: lost.as_ref().map(since),
         trains_again_ms: again.as_ref().map(since),
-        steps_redone: lost.as_ref().map(|lost| step(lost) - resumed.as_ref().map_or(0, step)),
+        steps_redone: lost.as_ref().map(|lost| {
+            let redone = step(lost).checked_sub(resumed.as_ref().map_or(0, step));
+            redone.unwrap_or_else(|| panic!("resumed from beyond where it was seen: {lost}, {resumed:?}"))
+        }),
     }
 }
 

@@ -99,6 +99,8 @@ impl ControlLoop {
             }
             Message::SnapshotTaken(taken) if *rank == 0 => {
                 let wire::SnapshotTaken { step, stall_seconds } = taken;
+                // step reports may be dropped: a job does not resume from beyond where it was seen
+                self.reached(id, *generation, step);
                 // of a worker that may say anything
                 let stall = Duration::try_from_secs_f64(stall_seconds).unwrap_or_default();
                 self.options.metrics.checkpoint_stalled(stall);
