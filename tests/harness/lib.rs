@@ -73,7 +73,7 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(child)
 }
 
-/// [`finish`] for a training of real size.
+/// [`finish`] for a training of real size, or for data that are fetched and embedded first.
 ///
 /// # Panics
 /// When it does not start, or is not over within an hour (it is killed then).

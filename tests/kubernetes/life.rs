@@ -2,7 +2,7 @@
 
 use super::{Cluster, SETS};
 use accord_harness::served::{same_run, undisturbed};
-use accord_harness::{coordinator, finish, root, wait_until};
+use accord_harness::{coordinator, finish, finish_training, root, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn movielens(folder: &Path) -> Option<PathBuf> {
         return Some(prepared);
     }
     let data = folder.join("ml-100k");
-    let done = finish(&mut coordinator(&["data", "fetch", "ml-100k", "--dest", data.to_str().unwrap()]));
+    let done = finish_training(&mut coordinator(&["data", "fetch", "ml-100k", "--dest", data.to_str().unwrap()]));
     if done.code != Some(0) {
         println!("SKIPPED: MovieLens-100K cannot be fetched: {}", done.stderr);
         return None;
