@@ -32,6 +32,9 @@ pub(super) struct Entry {
     pub(super) test: Option<wire::Eval>,
 }
 
+/// A worker that has not asked for so long is gone: it asks every second.
+const ASKS_AGAIN_WITHIN_MS: u64 = 5000;
+
 /// The workers of the generation that runs now.
 pub(super) struct Live {
     pub(super) generation: u64,
@@ -75,6 +78,16 @@ pub(super) struct Station {
     pub(super) asked_for_seat_at: Option<UnixMs>,
     /// What keeps workers from coming, in the launcher's words.
     pub(super) waits: Option<String>,
+}
+
+impl Live {
+    /// Whether a worker is there that would be of the next generation. Those of a job that is as good as over have
+    /// finished, and only ask whether it is.
+    pub(super) fn is_asked_for_seat(&self, now: UnixMs) -> bool {
+        let station = self.station.as_ref().filter(|station| station.done.is_empty());
+        let asked = station.and_then(|station| station.asked_for_seat_at);
+        asked.is_some_and(|at| now.saturating_sub(at) <= ASKS_AGAIN_WITHIN_MS)
+    }
 }
 
 impl Station {

@@ -4,7 +4,7 @@ use super::ControlLoop;
 use super::handle::Session;
 use super::live::Entry;
 use super::sessions::stale;
-use crate::job::{Event, FailureKind, Grow, Job, JobId, Phase};
+use crate::job::{Event, FailureKind, Job, JobId, Phase};
 use crate::membership::Verdict;
 use crate::placement;
 use crate::run_dir::metrics;
@@ -13,11 +13,6 @@ use accord_proto::job::watch_event::Event as Seen;
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, WorkerMessage, directive, worker_message::Message};
 use std::time::Duration;
-
-/// A job with pods that ask for seats grows no later than this after it shrank.
-const GROW_REMOTE_WAIT_AT_MOST_MS: u64 = 600_000;
-/// A pod that has not asked for so long is gone: it asks every second.
-const ASKS_AGAIN_WITHIN_MS: u64 = 5000;
 
 /// A worker's words are quoted up to here: a list of jobs must fit a message, a job's record its store.
 const MAX_REASON_BYTES: usize = 4 * 1024;
@@ -220,21 +215,16 @@ impl ControlLoop {
             self.review(&id).await;
         }
         let now = self.clock.now();
+        let may_grow =
+            |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && job.world < job.workers;
+        // a launcher of this machine finds out by trying; elsewhere, whoever is there has asked
         let is_remote = self.options.launcher.is_remote();
-        // a launcher of this machine finds out by trying, which costs more; elsewhere, whoever is there has asked
-        let wait =
-            |grow: Grow| if is_remote { (grow.wait_ms / 2).min(GROW_REMOTE_WAIT_AT_MOST_MS) } else { grow.wait_ms };
-        let is_time = |grow: Grow| grow.at.saturating_sub(grow.wait_ms) + wait(grow) <= now;
-        let due = |job: &Job| job.history.grow.is_some_and(is_time) && job.world < job.workers;
-        let due = |job: &Job| matches!(job.phase, Phase::Running { .. }) && job.stopping.is_none() && due(job);
-        let there = |e: &Entry| {
-            let station = e.live.as_ref().and_then(|live| live.station.as_ref());
-            // those of a job that is as good as over have finished, and only ask whether it is
-            let asked = station.filter(|station| station.done.is_empty()).and_then(|s| s.asked_for_seat_at);
-            !is_remote || asked.is_some_and(|at| now.saturating_sub(at) <= ASKS_AGAIN_WITHIN_MS)
+        let due = |e: &&Entry| {
+            let is_asked = e.live.as_ref().is_some_and(|live| live.is_asked_for_seat(now));
+            let grow = e.job.history.grow.filter(|_| may_grow(&e.job) && (is_asked || !is_remote));
+            grow.is_some_and(|grow| grow.is_due(now, is_asked))
         };
-        let due = self.jobs.values().filter(|e| due(&e.job) && there(e));
-        let ids: Vec<JobId> = due.map(|e| e.job.id.clone()).collect();
+        let ids: Vec<JobId> = self.jobs.values().filter(due).map(|e| e.job.id.clone()).collect();
         for id in ids {
             self.happen(&id, Event::GrowDue).await;
         }

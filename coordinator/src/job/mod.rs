@@ -107,6 +107,18 @@ pub struct Grow {
     pub wait_ms: u64,
 }
 
+/// No worker that asks for a seat waits longer.
+const ASKED_WAIT_AT_MOST_MS: u64 = 600_000;
+
+impl Grow {
+    /// Whether to try now. A try that may fail costs a restart and waits its time; a worker that is there and asks for a
+    /// seat waits half of it, ten minutes at most.
+    pub fn is_due(&self, now: UnixMs, is_asked: bool) -> bool {
+        let wait = if is_asked { (self.wait_ms / 2).min(ASKED_WAIT_AT_MOST_MS) } else { self.wait_ms };
+        self.at.saturating_sub(self.wait_ms) + wait <= now
+    }
+}
+
 /// Where a job stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "name")]

@@ -134,6 +134,10 @@ fn training_goes_on_with_fewer_workers_and_tries_for_all_of_them_later() {
     let effects = job.apply(90_100, Event::Stopped { generation: 3 }).unwrap();
     assert_eq!(effects, [Effect::Release { generation: 3 }, Effect::Launch { generation: 4 }]);
     assert_eq!((job.world, &job.phase), (3, &Phase::Starting { generation: 4 }));
+    assert!(!grow.is_due(90_003, false) && grow.is_due(90_004, false));
+    assert!(!grow.is_due(60_003, true) && grow.is_due(60_004, true), "a worker is there, and asks");
+    let patient = Grow { at: 3_600_000, wait_ms: 3_600_000 };
+    assert!(!patient.is_due(599_999, true) && patient.is_due(600_000, true));
     // and again, with more patience
     job.apply(120_100, Event::Incomplete { generation: 4, present: 2 }).unwrap();
     assert_eq!(job.history.grow.unwrap().wait_ms, 120_000);

@@ -18,7 +18,7 @@ pub mod scribe;
 pub mod summary;
 
 use accord_data::partition::KEPT_FILE;
-use accord_spec::{CheckpointUri, JobSpec};
+use accord_spec::{JobSpec, Location};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,9 +127,9 @@ pub fn clear(dir: &Path) -> Result<(), RunDirError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path)(error)),
         _ => Ok(()),
     };
-    let checkpoints = match CheckpointUri::parse(&spec.checkpoint.uri) {
-        Ok(CheckpointUri::Folder(folder)) => Some(folder),
-        Ok(CheckpointUri::S3 { .. }) | Err(_) => {
+    let checkpoints = match Location::of_checkpoints(&spec.checkpoint.uri) {
+        Ok(Location::Folder(folder)) => Some(folder),
+        Ok(Location::S3 { .. }) | Err(_) => {
             accord_objects::open(&spec.checkpoint.uri, dir)?.clear()?;
             None
         }

@@ -4,7 +4,7 @@
 use super::metrics::{self, Kept, MetricsFile, ResumePoint};
 use super::{JOB_FILE, JOB_ROOT_FILE, METRICS_FILE, RunDirError, State, config, inspect, io_error, write_whole};
 use accord_data::checkpoint::{CheckpointStore, NewestGood};
-use accord_spec::{CheckpointUri, JobSpec};
+use accord_spec::JobSpec;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -95,8 +95,9 @@ pub(super) fn newest_good(
 ) -> Result<(Option<Newest>, Vec<String>), RunDirError> {
     let NewestGood { checkpoint, damaged, mut warnings } = checkpoints.newest_good()?;
     // a bucket does not say whose it is, as a run directory does
-    let shared = matches!(CheckpointUri::parse(&spec.checkpoint.uri), Ok(CheckpointUri::S3 { .. }));
-    if shared && checkpoint.as_ref().is_some_and(|(_, manifest)| manifest.config_digest != config::digest(spec)) {
+    if spec.checkpoint.in_bucket()
+        && checkpoint.as_ref().is_some_and(|(_, manifest)| manifest.config_digest != config::digest(spec))
+    {
         return Err(RunDirError::OtherCheckpoints(spec.checkpoint.uri.clone()));
     }
     for step in damaged {

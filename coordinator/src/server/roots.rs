@@ -3,7 +3,7 @@
 
 use accord_proto::job::SubmitRequest;
 use accord_proto::status::{ApiError, ErrorCode};
-use accord_spec::DataPath;
+use accord_spec::Location;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ impl DataRoots {
     pub fn under(roots: &[PathBuf]) -> io::Result<DataRoots> {
         let remote = |root: &PathBuf| root.to_str().filter(|root| root.contains("://")).map(str::to_string);
         let (buckets, folders): (Vec<_>, Vec<_>) = roots.iter().partition(|root| remote(root).is_some());
-        let check = |root: String| match DataPath::parse(&root) {
+        let check = |root: String| match Location::of_data(&root) {
             _ if root == ANY_BUCKET => Ok(root),
             Ok(_) => Ok(folder_of(&root)),
             Err(reason) => Err(io::Error::new(io::ErrorKind::InvalidInput, reason)),
@@ -62,7 +62,7 @@ impl DataRoots {
         if data.synthetic.is_some() {
             return Ok(());
         }
-        if data.path.contains("://") {
+        if Location::of_data(&data.path).is_ok_and(|location| location.is_bucket()) {
             let path = folder_of(&data.path);
             let inside = buckets.iter().any(|root| path.starts_with(root));
             return if inside { Ok(()) } else { Err(bad(outside_buckets(&data.path))) };

@@ -381,13 +381,20 @@ pub enum Halo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// See [`crate::CheckpointUri`].
+    /// See [`Location::of_checkpoints`](crate::Location::of_checkpoints).
     pub uri: String,
     pub every_steps: u64,
     /// How many of the newest are kept, beside the best.
     pub keep: usize,
     /// So many in a row that cannot be written end the job: it could not recover any more.
     pub max_failures: u32,
+}
+
+impl Checkpoint {
+    /// Whether they lie in an object store, not in the run directory.
+    pub fn in_bucket(&self) -> bool {
+        crate::Location::of_checkpoints(&self.uri).is_ok_and(|location| location.is_bucket())
+    }
 }
 
 impl Default for Checkpoint {

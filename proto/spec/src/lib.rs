@@ -4,15 +4,15 @@
 //! * [`job`]: the sections of a job file as plain structs; units are in the names.
 //! * [`Kubernetes`]: how its workers run as pods.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
-//! * [`CheckpointUri`], [`DataPath`]: where `checkpoint.uri` and `data.path` point.
+//! * [`Location`]: where `checkpoint.uri` and `data.path` point.
 //! * [`validate`]: the rules between values that the types cannot say.
 //!
 //! This crate knows no process, no network and no tensor: both binaries and the engine read it.
 
 mod job;
 mod kubernetes;
+mod location;
 mod parse;
-mod uri;
 mod validate;
 
 pub use job::{
@@ -21,8 +21,8 @@ pub use job::{
     TranslationPrecision,
 };
 pub use kubernetes::Kubernetes;
+pub use location::Location;
 pub use parse::{Override, SpecError, parse};
-pub use uri::{CheckpointUri, DataPath};
 pub use validate::MAX_WORKERS;
 
 #[cfg(test)]

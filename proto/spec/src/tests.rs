@@ -119,7 +119,7 @@ fn values_out_of_range_are_refused() {
 
 #[test]
 fn checkpoints_lie_in_a_folder_or_a_bucket() {
-    use crate::CheckpointUri::{Folder, S3};
+    use crate::Location::{Folder, S3};
     for (uri, expected) in [
         ("saved/here", Folder("saved/here")),
         ("file://saved", Folder("saved")),
@@ -128,6 +128,6 @@ fn checkpoints_lie_in_a_folder_or_a_bucket() {
         ("s3://my.bucket", S3 { bucket: "my.bucket", prefix: "" }),
     ] {
         let spec = parsed(&format!("{MINIMAL}\n[checkpoint]\nuri = \"{uri}\"\n"));
-        assert_eq!(crate::CheckpointUri::parse(&spec.checkpoint.uri), Ok(expected));
+        assert_eq!(crate::Location::of_checkpoints(&spec.checkpoint.uri), Ok(expected));
     }
 }

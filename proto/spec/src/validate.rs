@@ -1,6 +1,6 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{CheckpointUri, DataPath, Halo, JobSpec, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{Halo, JobSpec, Location, ModelKind, Negatives, SpecError, TranslationPrecision};
 
 /// Workers of a job at most: every worker is connected to every other.
 pub const MAX_WORKERS: u32 = 1024;
@@ -51,7 +51,7 @@ fn data(spec: &JobSpec) -> Rule {
         || format!("a made-up catalog with model.kind = \"{}\"", spec.model.kind.name()),
         "it has no texts: train lightgcn on it",
     )?;
-    let path = DataPath::parse(&data.path);
+    let path = Location::of_data(&data.path);
     ensure(
         path.is_ok(),
         "data.path",
@@ -239,7 +239,7 @@ fn cluster(spec: &JobSpec) -> Rule {
 
 fn storage(spec: &JobSpec) -> Rule {
     let (checkpoint, recovery) = (&spec.checkpoint, &spec.recovery);
-    let uri = CheckpointUri::parse(&checkpoint.uri);
+    let uri = Location::of_checkpoints(&checkpoint.uri);
     ensure(
         uri.is_ok(),
         "checkpoint.uri",

@@ -4,7 +4,7 @@
 use crate::objects::{FetchFailure, Objects, Stored};
 use crate::{Options, s3};
 use accord_data::checkpoint::Place as _;
-use accord_spec::{Data, DataPath};
+use accord_spec::{Data, Location};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -66,8 +66,8 @@ fn local_in<E: ToString>(
     options: &Options,
 ) -> Result<Data, FetchError> {
     let unusable = |what| FetchError::Unusable { what, advice: "name a folder, or s3://bucket/prefix" };
-    let place = DataPath::parse(&data.path).map_err(unusable)?;
-    let (DataPath::S3 { bucket, prefix }, None) = (place, data.synthetic) else { return Ok(data.clone()) };
+    let place = Location::of_data(&data.path).map_err(unusable)?;
+    let (Location::S3 { bucket, prefix }, None) = (place, data.synthetic) else { return Ok(data.clone()) };
     let nowhere = |what: E| FetchError::Unusable { what: what.to_string(), advice: "it holds what is fetched" };
     let folder = cache().map_err(nowhere)?.join(folder_name(bucket, prefix, options));
     let objects = s3::connect(bucket, prefix, options).map_err(unusable)?;
@@ -102,6 +102,7 @@ pub(crate) fn fetch(objects: &Objects, folder: &Path) -> Result<(), FetchError> 
     let _turn = turn(folder).map_err(local)?;
     let stored = objects.files(MAX_FILES).map_err(failed)?;
     let mut plan = Plan::of(&address, folder, &stored)?;
+    let is_new = !plan.wanted.is_empty();
     for name in plan.gone {
         // a file that stays is one too many for some readers, and they say so
         let _ = std::fs::remove_file(folder.join(&name));
@@ -117,7 +118,7 @@ pub(crate) fn fetch(objects: &Objects, folder: &Path) -> Result<(), FetchError> 
         keep_record(folder, &plan.known).map_err(local)?;
     }
     // one that somebody is just putting there may lack files still
-    if objects.files(MAX_FILES).map_err(failed)? != stored {
+    if is_new && objects.files(MAX_FILES).map_err(failed)? != stored {
         return Err(FetchError::Failed { address, source: io::Error::other("it was changed meanwhile") });
     }
     Ok(())

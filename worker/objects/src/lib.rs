@@ -18,7 +18,7 @@ pub use objects::Objects;
 pub use s3::Options;
 
 use accord_data::checkpoint::{CheckpointError, CheckpointStore};
-use accord_spec::CheckpointUri;
+use accord_spec::Location;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,9 +37,9 @@ pub fn open(uri: &str, run_dir: &Path) -> Result<CheckpointStore, CheckpointErro
 /// As [`open`].
 pub fn open_with(uri: &str, run_dir: &Path, options: &Options) -> Result<CheckpointStore, CheckpointError> {
     let invalid = |what| CheckpointError::Invalid { what };
-    match CheckpointUri::parse(uri).map_err(invalid)? {
-        CheckpointUri::Folder(folder) => Ok(CheckpointStore::new(run_dir.join(folder))),
-        CheckpointUri::S3 { bucket, prefix } => {
+    match Location::of_checkpoints(uri).map_err(invalid)? {
+        Location::Folder(folder) => Ok(CheckpointStore::new(run_dir.join(folder))),
+        Location::S3 { bucket, prefix } => {
             let objects = s3::connect(bucket, prefix, options).map_err(invalid)?;
             Ok(CheckpointStore::at(Arc::new(objects)))
         }

@@ -3,7 +3,7 @@
 use crate::objects::{FetchFailure, Objects};
 use crate::{Options, s3};
 use accord_data::checkpoint::Place as _;
-use accord_spec::CheckpointUri;
+use accord_spec::Location;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -46,8 +46,8 @@ pub fn get_embeddings(uri: &str, file: &Path, options: &Options) -> io::Result<b
 
 fn bucket(uri: &str, options: &Options) -> io::Result<Objects> {
     let invalid = |what| io::Error::new(ErrorKind::InvalidInput, what);
-    match CheckpointUri::parse(uri).map_err(invalid)? {
-        CheckpointUri::S3 { bucket, prefix } => s3::connect(bucket, prefix, options).map_err(invalid),
-        CheckpointUri::Folder(folder) => Err(invalid(format!("`{folder}` is no bucket"))),
+    match Location::of_checkpoints(uri).map_err(invalid)? {
+        Location::S3 { bucket, prefix } => s3::connect(bucket, prefix, options).map_err(invalid),
+        Location::Folder(folder) => Err(invalid(format!("`{folder}` is no bucket"))),
     }
 }

@@ -5,7 +5,7 @@ use crate::cli::Usage;
 use crate::run_dir::{self, State};
 use accord_data::{Dataset, Embeddings};
 use accord_objects::Options;
-use accord_spec::{CheckpointUri, JobSpec};
+use accord_spec::JobSpec;
 use anyhow::Context as _;
 use safetensors::{Dtype, SafeTensors};
 use std::fs;
@@ -84,9 +84,8 @@ impl FinishedRun {
 
 /// From the bucket, where the workers of a job that has succeeded shared no disk with this run directory.
 fn fetched(folder: &Path, spec: &JobSpec, file: &Path) -> anyhow::Result<bool> {
-    let in_bucket = matches!(CheckpointUri::parse(&spec.checkpoint.uri), Ok(CheckpointUri::S3 { .. }));
     // a bucket may still hold those of an earlier run
-    if !in_bucket || !matches!(run_dir::inspect(folder), Ok(State::Finished(..))) {
+    if !spec.checkpoint.in_bucket() || !matches!(run_dir::inspect(folder), Ok(State::Finished(..))) {
         return Ok(false);
     }
     accord_objects::results::get_embeddings(&spec.checkpoint.uri, file, &Options::from_env())

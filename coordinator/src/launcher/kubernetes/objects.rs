@@ -5,7 +5,7 @@ use super::overlay::{self, OverlayError};
 use super::{KubernetesSettings, check};
 use crate::job::JobId;
 use crate::launcher::ENVIRONMENT;
-use accord_spec::{CheckpointUri, Device, JobSpec, Kubernetes};
+use accord_spec::{Device, JobSpec, Kubernetes};
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec as BatchSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
     PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
@@ -115,10 +115,9 @@ pub fn objects(from: Blueprint<'_>) -> Result<Objects, BlueprintError> {
     if from.spec.cluster.device == Device::Cuda && from.spec.kubernetes.gpus_per_worker == 0 {
         return Err(BlueprintError::NoGpu);
     }
-    let checkpoints = &from.spec.checkpoint.uri;
-    let in_bucket = matches!(CheckpointUri::parse(checkpoints), Ok(CheckpointUri::S3 { .. }));
-    if from.platform.settings.runs_claim.is_none() && !in_bucket {
-        return Err(BlueprintError::NoSharedRunDir(checkpoints.clone()));
+    let checkpoint = &from.spec.checkpoint;
+    if from.platform.settings.runs_claim.is_none() && !checkpoint.in_bucket() {
+        return Err(BlueprintError::NoSharedRunDir(checkpoint.uri.clone()));
     }
     let mut job = job(from)?;
     let hash = spec_hash(&job);
