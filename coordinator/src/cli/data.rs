@@ -2,7 +2,7 @@
 
 use crate::cli::{Usage, output};
 use accord_data::{Dataset, DatasetManifest, Interactions};
-use accord_spec::{Data, Format, Split, TextFiles};
+use accord_spec::{Data, Format, TextFiles};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -160,15 +160,7 @@ impl Quantiles {
 }
 
 fn inspect(args: InspectArgs) -> anyhow::Result<()> {
-    let named = Data {
-        path: args.folder,
-        synthetic: None,
-        format: Format::default(),
-        text: None,
-        min_rating: args.min_rating,
-        split: Split::Random,
-        split_ratio: [0.6, 0.2, 0.2],
-    };
+    let named = Data { min_rating: args.min_rating, ..Data::at(args.folder, Format::default()) };
     let data = accord_objects::dataset::local(&named, Duration::ZERO)?;
     let folder = Path::new(&data.path);
     let format = match args.format {

@@ -6,7 +6,7 @@
 use crate::ml100k::{Catalog, Texts};
 use crate::{Encoder, TextError};
 use accord_data::{Dataset, DatasetManifest, Embeddings, TextTables, prepared, wheel};
-use accord_spec::{Data, Format, Split};
+use accord_spec::{Data, Format};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,15 +114,7 @@ fn unpack(folder: &Path) -> Result<(), TextError> {
 }
 
 fn atomic_files() -> Data {
-    Data {
-        path: ".".into(),
-        synthetic: None,
-        format: Format::Recbole,
-        text: None,
-        min_rating: Some(LIKED),
-        split: Split::Random,
-        split_ratio: SPLIT_RATIO,
-    }
+    Data { min_rating: Some(LIKED), split_ratio: SPLIT_RATIO, ..Data::at(".", Format::Recbole) }
 }
 
 fn prepared_files() -> Data {

@@ -130,7 +130,7 @@ fn each_row<const N: usize>(file: &Path, wanted: [&str; N], mut take: impl FnMut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accord_spec::{Data, Format, Split};
+    use accord_spec::{Data, Format};
     use std::fs;
 
     /// Twenty viewers' ratings of six films, and a catalog of them; four of the viewers are known.
@@ -161,15 +161,7 @@ mod tests {
     }
 
     fn dataset(folder: &Path) -> Dataset {
-        let data = Data {
-            path: ".".into(),
-            synthetic: None,
-            format: Format::Recbole,
-            text: None,
-            min_rating: Some(4.0),
-            split: Split::Random,
-            split_ratio: [3.0, 1.0, 1.0],
-        };
+        let data = Data { min_rating: Some(4.0), split_ratio: [3.0, 1.0, 1.0], ..Data::at(".", Format::Recbole) };
         Dataset::load(&data, folder, 2023, false).unwrap()
     }
 

@@ -58,9 +58,24 @@ pub struct Data {
     /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by these default names when the key is absent.
     #[serde(default)]
     pub text: Option<TextFiles>,
-    /// Interactions rated below this are dropped (formats that carry ratings).
+    /// Interactions rated below this are dropped (formats that carry ratings). Without it, interactions rated 0 are
+    /// dropped.
     #[serde(default)]
     pub min_rating: Option<f64>,
+    /// Which columns of a table mean what, where their names do not say it: `{ user = "buyer", item = "sku" }`.
+    #[serde(default, skip_serializing_if = "Columns::is_empty")]
+    pub columns: Columns,
+    /// What separates the fields of a line in text files: one to eight characters, or "blank" for any run of blanks.
+    /// When absent, the separator that gives every line the same number of fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// Whether the first line of a text file names its columns. When absent, told from the lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    #[serde(default, skip_serializing_if = "Quoting::is_auto")]
+    pub quoting: Quoting,
+    #[serde(default, skip_serializing_if = "MissingIds::is_refuse")]
+    pub missing_ids: MissingIds,
     /// How one interaction file becomes training, validation and test parts.
     #[serde(default)]
     pub split: Split,
@@ -69,8 +84,94 @@ pub struct Data {
     pub split_ratio: [f64; 3],
 }
 
+impl Data {
+    /// A dataset at `path`, every other key at its default.
+    pub fn at(path: impl Into<String>, format: Format) -> Data {
+        Data {
+            path: path.into(),
+            synthetic: None,
+            format,
+            text: None,
+            min_rating: None,
+            columns: Columns::default(),
+            separator: None,
+            header: None,
+            quoting: Quoting::default(),
+            missing_ids: MissingIds::default(),
+            split: Split::default(),
+            split_ratio: default_split_ratio(),
+        }
+    }
+}
+
 fn default_split_ratio() -> [f64; 3] {
     [0.6, 0.2, 0.2]
+}
+
+/// The columns of interaction files, by name or by place. A column that is not given is found by its name, or, in files
+/// without a header, by its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Columns {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Column>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<Column>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rating: Option<Column>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Column>,
+}
+
+impl Columns {
+    /// Whether no column is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Columns::default()
+    }
+}
+
+/// One column: its name in the header, or its place counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a column is named by its header, such as \"user_id\", or by its place counted from 1")]
+pub enum Column {
+    Place(u16),
+    Name(String),
+}
+
+/// How quotation marks in text files are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quoting {
+    /// A field that begins with `"` ends with the next single `"`; `""` inside it stands for one.
+    #[default]
+    Auto,
+    /// Quotation marks are letters like any other.
+    None,
+}
+
+impl Quoting {
+    fn is_auto(&self) -> bool {
+        *self == Quoting::Auto
+    }
+}
+
+/// What becomes of an interaction whose user or item is empty or a token for a missing value (NULL, nan, None, ...).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingIds {
+    /// The dataset is refused, with the line.
+    #[default]
+    Refuse,
+    /// The interaction is dropped and counted.
+    Drop,
+    /// The token is an id like any other; an empty one is still refused.
+    Keep,
+}
+
+impl MissingIds {
+    fn is_refuse(&self) -> bool {
+        *self == MissingIds::Refuse
+    }
 }
 
 /// Size of a made-up catalog with power-law degrees and communities; interactions are those of all three parts.

@@ -16,9 +16,9 @@ mod parse;
 mod validate;
 
 pub use job::{
-    Checkpoint, Cluster, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss, Model, ModelKind,
-    Negatives, Optim, Partition, PartitionStrategy, Recovery, Split, Synthetic, TeacherInit, TextFiles,
-    TranslationPrecision,
+    Checkpoint, Cluster, Column, Columns, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss,
+    MissingIds, Model, ModelKind, Negatives, Optim, Partition, PartitionStrategy, Quoting, Recovery, Split, Synthetic,
+    TeacherInit, TextFiles, TranslationPrecision,
 };
 pub use kubernetes::Kubernetes;
 pub use location::Location;

@@ -72,6 +72,10 @@ fn values_out_of_range_are_refused() {
         "data.path=s3://bucket/a/../b",
         "data.path=s3://B/x",
         "data.min_rating=nan",
+        "data.columns.user=0",
+        "data.columns.item=''",
+        "data.separator=''",
+        "data.separator=a long one",
         "data.split_ratio=[1.0, 0.0, 0.1]",
         "model.layers=0",
         "model.intents=0",
@@ -115,6 +119,23 @@ fn values_out_of_range_are_refused() {
         assert_eq!(error.field.as_deref(), Some(field), "{set}: {error}");
         assert!(error.hint.is_some(), "{set} has no hint");
     }
+}
+
+#[test]
+fn columns_are_named_or_counted() {
+    use crate::{Column, MissingIds, Quoting};
+    let keys = "columns = { user = \"buyer\", item = 3 }\nseparator = \"|\"\nheader = false\nquoting = \"none\"\n\
+                missing_ids = \"drop\"\n";
+    let text = MINIMAL.replace("\n[model]", &format!("{keys}\n[model]"));
+    let data = parsed(&text).data;
+    assert_eq!((data.columns.user, data.columns.item), (Some(Column::Name("buyer".into())), Some(Column::Place(3))));
+    assert_eq!((data.separator.as_deref(), data.header), (Some("|"), Some(false)));
+    assert_eq!((data.quoting, data.missing_ids), (Quoting::None, MissingIds::Drop));
+    assert_eq!(parsed(&toml::to_string(&parsed(&text)).unwrap()), parsed(&text));
+    let error = refused(&text.replace("item = 3", "item = \"buyer\""), &[]);
+    assert_eq!(error.field.as_deref(), Some("data.columns.item"), "{error}");
+    let error = refused(&text.replace("item = 3", "item = [3]"), &[]);
+    assert!(error.message.contains("by its place counted from 1"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{Halo, JobSpec, Location, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{Column, Data, Halo, JobSpec, Location, ModelKind, Negatives, SpecError, TranslationPrecision};
 
 /// Workers of a job at most: every worker is connected to every other.
 pub const MAX_WORKERS: u32 = 1024;
@@ -79,12 +79,43 @@ fn data(spec: &JobSpec) -> Rule {
         || "is not a finite number".into(),
         "give the lowest rating to keep, such as 4.0",
     )?;
+    reading(data)?;
     let ratio = data.split_ratio;
     ensure(
         ratio.iter().all(|r| r.is_finite() && *r > 0.0),
         "data.split_ratio",
         || format!("{ratio:?} has a share that is not positive"),
         "give three positive shares, such as [0.6, 0.2, 0.2]",
+    )
+}
+
+/// How text files are read.
+fn reading(data: &Data) -> Rule {
+    for (field, column) in [
+        ("data.columns.user", &data.columns.user),
+        ("data.columns.item", &data.columns.item),
+        ("data.columns.rating", &data.columns.rating),
+        ("data.columns.time", &data.columns.time),
+    ] {
+        ensure(
+            !matches!(column, Some(Column::Place(0))) && !matches!(column, Some(Column::Name(name)) if name.is_empty()),
+            field,
+            || "names no column".into(),
+            "give the column's name in the header, or its place counted from 1",
+        )?;
+    }
+    ensure(
+        data.columns.user.is_none() || data.columns.user != data.columns.item,
+        "data.columns.item",
+        || "is the user's column too".into(),
+        "name two different columns",
+    )?;
+    let usable = |text: &str| (1..=8).contains(&text.len()) && !text.contains(['"', '\n', '\r']);
+    ensure(
+        data.separator.as_deref().is_none_or(usable),
+        "data.separator",
+        || format!("{:?} cannot separate fields", data.separator.as_deref().unwrap_or_default()),
+        "give one to eight characters, such as \",\" or \"\\t\", or \"blank\" for any run of blanks",
     )
 }
 
