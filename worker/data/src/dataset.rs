@@ -4,7 +4,7 @@ use crate::embeddings::TextSource;
 use crate::error::DataError;
 use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
 use crate::synthetic::Synthetic;
-use crate::{Embeddings, Interactions, TextTables, readers};
+use crate::{Embeddings, Interactions, Reading, TextTables, readers};
 use accord_spec::Data;
 use std::path::Path;
 
@@ -38,7 +38,7 @@ impl Dataset {
     /// interaction in a part, or a user who has every item in training and so has no negative.
     pub fn load(data: &Data, root: &Path, seed: u64, needs_text: bool) -> Result<Dataset, DataError> {
         let mut repairs = Repairs::default();
-        let (catalog, [train, validation, test]) = match &data.synthetic {
+        let (catalog, [train, validation, test], reading) = match &data.synthetic {
             Some(size) => made_up(size)?,
             None => from_files(data, &root.join(&data.path), seed, &mut repairs)?,
         };
@@ -57,6 +57,7 @@ impl Dataset {
                 intent_width: None,
                 digest: String::new(),
                 repairs: repairs.0,
+                reading,
             },
             train,
             validation,
@@ -135,7 +136,7 @@ impl Dataset {
     }
 }
 
-type Parts = (readers::Catalog, [Interactions; 3]);
+type Parts = (readers::Catalog, [Interactions; 3], Reading);
 
 fn from_files(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs) -> Result<Parts, DataError> {
     let content = readers::read(data, folder, seed, repairs)?;
@@ -148,20 +149,34 @@ fn from_files(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs) -> R
     let train = part(&content.train, "training")?;
     let validation = part(&content.validation, "validation")?;
     let test = part(&content.test, "test")?;
-    let (test, dropped) = test.without(&train);
-    repairs.add("test interactions dropped that are also in training", dropped);
+    let (test, from_test) = test.without(&train);
+    repairs.add("test interactions dropped that are also in training", from_test);
     let (validation, dropped) = validation.without(&train);
     repairs.add("validation interactions dropped that are also in training", dropped);
+    refuse_copy(&validation, dropped, "validation", "training")?;
+    refuse_copy(&test, from_test, "test", "training")?;
     let (validation, dropped) = validation.without(&test);
     repairs.add("validation interactions dropped that are also in test", dropped);
-    Ok((content.catalog, [train, validation, test]))
+    refuse_copy(&validation, dropped, "validation", "test")?;
+    Ok((content.catalog, [train, validation, test], content.reading))
+}
+
+/// A part of which every interaction is in another part too.
+fn refuse_copy(left: &Interactions, dropped: u64, part: &str, other: &str) -> Result<(), DataError> {
+    if !left.is_empty() || dropped == 0 {
+        return Ok(());
+    }
+    Err(DataError::Unusable {
+        problem: format!("all {dropped} interactions of the {part} part are in the {other} part too"),
+        advice: "hold out interactions that are in no other file, or leave one file to be split".into(),
+    })
 }
 
 fn made_up(size: &accord_spec::Synthetic) -> Result<Parts, DataError> {
     let parts = Synthetic::new(size.users, size.items, size.interactions, size.seed)?.parts()?;
     let ids = |count: usize| (0..count).map(|id| id.to_string()).collect();
     let catalog = readers::Catalog { user_ids: ids(size.users), item_ids: ids(size.items), item_titles: None };
-    Ok((catalog, parts))
+    Ok((catalog, parts, Reading::default()))
 }
 
 fn trainable(

@@ -1,7 +1,7 @@
 //! Datasets, batch order and checkpoints: everything a run reads before training and keeps after it.
 //!
 //! # Layout
-//! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of four formats.
+//! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of the formats of `data.format`.
 //! * [`Interactions`]: user-item pairs as CSR. [`Embeddings`]: a dense table of `f32`.
 //! * [`recbole`]: RecBole's typed tables by themselves (titles, genres, ages).
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
@@ -25,6 +25,7 @@ pub mod partition;
 pub mod prepared;
 pub mod random;
 mod readers;
+mod reading;
 pub mod sampling;
 pub mod synthetic;
 pub mod wheel;
@@ -35,3 +36,4 @@ pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
 pub use readers::recbole;
+pub use reading::{ColumnReading, FileReading, Reading};

@@ -1,6 +1,6 @@
 //! What a dataset is, in numbers: written as `dataset.json`, compared by digest when a run resumes.
 
-use crate::{Embeddings, Interactions};
+use crate::{Embeddings, Interactions, Reading};
 use serde::{Deserialize, Serialize};
 
 /// Sizes, digest and repairs of a loaded dataset.
@@ -21,6 +21,9 @@ pub struct DatasetManifest {
     pub digest: String,
     /// What was changed or is worth knowing, counted.
     pub repairs: Vec<Repair>,
+    /// How the files were understood; empty for a made-up catalog.
+    #[serde(default)]
+    pub reading: Reading,
 }
 
 /// One kind of repair and how often it was made.

@@ -1,16 +1,27 @@
-//! LightGCN's lists: `user item item ...` a line. A user may have no item, or several lines.
+//! LightGCN's lists: `user item item ...` a line, separated by blanks or by `data.separator`. A user may have no item, or
+//! several lines. Ids with brackets, commas or colons are no ids but another form of list, and are refused.
 
-use super::files::{self, Parts, Record, Wanted};
-use super::tables::{Catalog, Names, settle};
-use crate::error::{DataError, Side};
+use super::fields::{Fields, Separator, Splitter};
+use super::files::{self, Located};
+use super::layout::quote_error;
+use super::records::Records;
+use super::tables::{settle, sides};
+use super::text::TextFile;
+use super::{Found, Source};
+use crate::error::DataError;
+use crate::manifest::Repairs;
+use crate::reading::{FileReading, Reading};
 use std::path::Path;
 
 pub(crate) const ENDINGS: [&str; 1] = ["txt"];
 
-pub(crate) fn read(folder: &Path, wanted: &Wanted) -> Result<(Catalog, Parts<Vec<Record>>), DataError> {
-    let mut users = Names::new(folder, Side::User)?;
-    let mut items = Names::new(folder, Side::Item)?;
-    let parts = files::locate(folder, &ENDINGS)?.try_map(|path| {
+pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
+    let Source { folder, data, wanted } = source;
+    let separator = data.separator.as_deref().map_or(Separator::Blank, Separator::named);
+    let mut sides = sides(folder, data.missing_ids)?;
+    let mut reading = Reading::default();
+    let mut missing = 0;
+    let parts = located.parts.try_map(|path| {
         if wanted.min_rating.is_some() || wanted.time {
             let key = if wanted.time { "data.split = \"time\"" } else { "data.min_rating" };
             return Err(DataError::malformed(
@@ -19,22 +30,93 @@ pub(crate) fn read(folder: &Path, wanted: &Wanted) -> Result<(Catalog, Parts<Vec
                 "remove it, or use data.format = \"pairs\"",
             ));
         }
-        let text = files::read_text(&path)?;
-        users.enter(&path);
-        items.enter(&path);
-        let mut records = Vec::new();
-        for (line, number) in text.lines().zip(1u64..) {
-            let mut fields = line.split_whitespace();
-            let Some(user) = fields.next() else { continue };
-            let user = users.number(user, number)?;
-            for item in fields {
-                records.push(Record { user, item: items.number(item, number)?, time: 0.0 });
+        sides.iter_mut().for_each(|side| side.enter(&path));
+        let mut file = TextFile::open(&path)?;
+        let (mut splitter, mut fields) = (Splitter::new(separator.clone(), false), Fields::default());
+        let mut records = Records::default();
+        let (mut lines, mut words_first) = (0u64, false);
+        while let Some((number, line)) = file.next_line()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            splitter.take(number, line, &mut fields).map_err(|problem| quote_error(&path, problem))?;
+            refuse_other_lists(&path, number, &fields, &separator)?;
+            lines += 1;
+            match lines {
+                1 => words_first = !fields.iter().any(has_digit),
+                2 if words_first && fields.iter().all(has_digit) => return Err(header(&path)),
+                _ => {}
+            }
+            let [users, items] = &mut sides;
+            let user = users.number(fields.get(0).unwrap_or_default(), number)?;
+            for item in fields.iter().skip(1).filter(|item| !item.is_empty()) {
+                match (user, items.number(item, number)?) {
+                    (Some(user), Some(item)) => records.push(user, item, None),
+                    _ => missing += 1,
+                }
             }
         }
         if records.is_empty() {
             return Err(DataError::Empty { path, advice: "no user has an item".into() });
         }
+        let first = records.pairs.first().map_or(String::new(), |&(user, item)| {
+            format!("user `{}`, item `{}`", sides[0].token(user), sides[1].token(item))
+        });
+        reading.files.push(FileReading {
+            file: files::name(&path),
+            form: format!("a user and its items in a line, separated by {separator}"),
+            compression: file.compression.map(String::from),
+            first,
+            interactions: records.len() as u64,
+            ..FileReading::default()
+        });
         Ok(records)
     })?;
-    settle(folder, users, items, parts)
+    repairs.add("interactions with a missing user or item dropped", missing);
+    let (catalog, parts, [users, items]) = settle(folder, sides, parts)?;
+    (reading.users, reading.items) = (users, items);
+    Ok(Found { catalog, parts, reading })
+}
+
+fn has_digit(field: &str) -> bool {
+    field.contains(|c: char| c.is_ascii_digit())
+}
+
+fn header(path: &Path) -> DataError {
+    DataError::at_line(
+        path,
+        1,
+        "the line has words where the next ones have numbers: it is a header",
+        "remove it: each line is `user item item ...`",
+    )
+}
+
+/// `0 [1, 2]`, `0,1,2`, `0:1 2`, `0 1:5.0`: lists of another form.
+fn refuse_other_lists(path: &Path, line: u64, fields: &Fields, separator: &Separator) -> Result<(), DataError> {
+    let refuse = |problem: String, advice: &str| Err(DataError::at_line(path, line, problem, advice));
+    let shown = |field: &str| super::layout::shorten(field);
+    if let Some(field) = fields.iter().find(|field| field.contains(['[', ']', '{', '}', '(', ')', '"', '\''])) {
+        return refuse(
+            format!("`{}` has brackets or quotation marks", shown(field)),
+            "write plain ids: each line is `user item item ...`",
+        );
+    }
+    let punctuation = [',', ';', '|', '\t'];
+    if let Some(field) = fields.iter().find(|field| field.contains(punctuation)) {
+        return refuse(
+            format!("`{}` has a separator in it; fields are separated by {separator}", shown(field)),
+            "separate ids by blanks, or name the separator, such as data.separator = \",\"",
+        );
+    }
+    let colons = fields.iter().filter(|field| field.contains(':')).count();
+    let counted = |field: &str| {
+        field.split_once(':').is_some_and(|(id, value)| id.parse::<i64>().is_ok() && value.parse::<f64>().is_ok())
+    };
+    match fields.iter().find(|field| field.contains(':')) {
+        Some(field) if colons < fields.len() || counted(field) => refuse(
+            format!("`{}` joins two values by a colon", shown(field)),
+            "write `user item item ...` with blanks alone; values of items are not read",
+        ),
+        _ => Ok(()),
+    }
 }

@@ -4,20 +4,29 @@ use crate::error::DataError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One interaction with internal ids, before parts are deduplicated.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Record {
-    pub(crate) user: u32,
-    pub(crate) item: u32,
-    /// In the file's unit; 0 where no times were asked for.
-    pub(crate) time: f64,
-}
-
 /// Which columns matter to this job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) min_rating: Option<f64>,
     pub(crate) time: bool,
+}
+
+impl Wanted {
+    /// Whether an interaction with this rating is left out: too low, or 0 where the job says nothing of ratings.
+    pub(crate) fn drops(&self, rating: f64) -> bool {
+        match self.min_rating {
+            Some(least) => rating < least,
+            None => rating == 0.0,
+        }
+    }
+
+    /// What the repairs call such interactions.
+    pub(crate) fn dropped(&self) -> String {
+        match self.min_rating {
+            Some(least) => format!("interactions rated below data.min_rating = {least} dropped"),
+            None => "interactions rated 0 dropped (data.min_rating = 0 keeps them)".into(),
+        }
+    }
 }
 
 /// Parts that lie apart, or one whole that is to be split.
@@ -38,6 +47,16 @@ impl<T> Parts<T> {
         })
     }
 
+    /// Those there are, training first.
+    pub(crate) fn each(&self) -> Vec<&T> {
+        match self {
+            Parts::Whole(whole) => vec![whole],
+            Parts::Apart { train, validation, test } => {
+                [Some(train), validation.as_ref(), Some(test)].into_iter().flatten().collect()
+            }
+        }
+    }
+
     /// Whether this crate has to hold interactions out itself.
     pub(crate) fn needs_split(&self) -> bool {
         matches!(self, Parts::Whole(_) | Parts::Apart { validation: None, .. })
@@ -50,8 +69,19 @@ const TEST: [&str; 3] = ["tst", "test", "tst_mat"];
 /// Text files of a dataset's folder that never hold interactions.
 const BESIDE: [&str; 7] = ["users", "items", "item_titles", "readme", "user_list", "item_list", "license"];
 
-/// Finds the parts among the files with one of these endings.
-pub(crate) fn locate(folder: &Path, endings: &[&str]) -> Result<Parts<PathBuf>, DataError> {
+/// The parts of a dataset, and the files that were passed over where one had to be chosen.
+pub(crate) struct Located {
+    pub(crate) parts: Parts<PathBuf>,
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// Finds the parts among the files with one of these endings. `pick` chooses one of several files that are named as no
+/// part, or none.
+pub(crate) fn locate(
+    folder: &Path,
+    endings: &[&str],
+    pick: &dyn Fn(&[PathBuf]) -> Option<PathBuf>,
+) -> Result<Located, DataError> {
     let files = list(folder, endings)?;
     let one = |what: &'static str, names: &[&str]| -> Result<Option<PathBuf>, DataError> {
         let mut found = files.iter().filter(|f| names.contains(&stem(f).as_str()));
@@ -74,13 +104,20 @@ pub(crate) fn locate(folder: &Path, endings: &[&str]) -> Result<Parts<PathBuf>, 
         path: folder.join(format!("{stem}.{ending}")),
         advice: format!("the folder has other parts but no {part} part: add it, or leave one single file to be split"),
     };
-    match (train, validation, test) {
-        (Some(train), validation, Some(test)) => Ok(Parts::Apart { train, validation, test }),
-        (Some(train), None, None) => Ok(Parts::Whole(train)),
-        (Some(_), Some(_), None) => Err(missing("test", "test")),
-        (None, None, None) => single(folder, &files, endings),
-        (None, _, _) => Err(missing("training", "train")),
-    }
+    let parts = match (train, validation, test) {
+        (Some(train), validation, Some(test)) => Parts::Apart { train, validation, test },
+        (Some(train), None, None) => Parts::Whole(train),
+        (Some(_), Some(_), None) => return Err(missing("test", "test")),
+        (None, None, None) => match pick(&files) {
+            Some(one) if files.len() > 1 => {
+                let others: Vec<PathBuf> = files.iter().filter(|file| **file != one).cloned().collect();
+                return Ok(Located { parts: Parts::Whole(one), passed_over: names(&others) });
+            }
+            _ => single(folder, &files, endings)?,
+        },
+        (None, _, _) => return Err(missing("training", "train")),
+    };
+    Ok(Located { parts, passed_over: vec![] })
 }
 
 /// The only file there is.
@@ -114,8 +151,10 @@ pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Data
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
         let path = entry.map_err(DataError::read(folder))?.path();
-        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        if path.is_file() && endings.contains(&ending.as_str()) && !BESIDE.contains(&stem(&path).as_str()) {
+        let (stem, ending) = stem_and_ending(&path);
+        // macOS leaves `._name` beside files, and editors their own
+        let hidden = stem.is_empty() || stem.starts_with('.');
+        if path.is_file() && !hidden && endings.contains(&ending.as_str()) && !BESIDE.contains(&stem.as_str()) {
             files.push(path);
         }
     }
@@ -123,16 +162,32 @@ pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Data
     Ok(files)
 }
 
+/// `train` and `csv` of `Train.csv.gz`: in lower case, without the ending of a compressed file.
+pub(crate) fn stem_and_ending(path: &Path) -> (String, String) {
+    let name = name(path).to_lowercase();
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let (stem, ending) = plain.rsplit_once('.').unwrap_or((plain, ""));
+    (stem.into(), ending.into())
+}
+
 fn stem(path: &Path) -> String {
-    path.file_stem().map(|s| s.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+    stem_and_ending(path).0
+}
+
+/// A file's name without its folder.
+pub(crate) fn name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+pub(crate) fn names(files: &[PathBuf]) -> Vec<String> {
+    files.iter().map(|file| name(file)).collect()
 }
 
 pub(crate) fn join_names(files: &[PathBuf]) -> String {
-    let names = files.iter().filter_map(|f| f.file_name()).map(|n| n.to_string_lossy().into_owned());
-    names.collect::<Vec<_>>().join(", ")
+    names(files).join(", ")
 }
 
-/// The text of a file; empty files and files that are not UTF-8 are refused.
+/// The text of a small file; empty files and files that are not UTF-8 are refused.
 pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
     let bytes = fs::read(path).map_err(DataError::read(path))?;
     let text = String::from_utf8(bytes).map_err(|e| {

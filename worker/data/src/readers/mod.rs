@@ -2,24 +2,33 @@
 //!
 //! # Layout
 //! * `pairs`, `adjacency`, `recbole`, `npz`: one format each.
-//! * `files`: which files are which part. `tables`: external ids. `split`: holding interactions out.
-//! * `npy`: numpy arrays, also used for text embeddings.
+//! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
+//! * `files`: which files are which part. `tables`: external ids. `strangers`: held-out ids that training does not have.
+//! * `split`: holding interactions out. `npy`: numpy arrays, also used for text embeddings. `movielens`: titles.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
 mod adjacency;
+mod fields;
 mod files;
+mod layout;
+mod movielens;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
 pub mod recbole;
+mod records;
 mod split;
+mod strangers;
 mod tables;
+mod text;
 
 use crate::error::DataError;
 use crate::manifest::Repairs;
+use crate::reading::Reading;
 use accord_spec::{Data, Format, Split};
-use files::Wanted;
+use files::{Parts, Wanted};
+use records::Records;
 use std::path::Path;
 pub(crate) use tables::Catalog;
 
@@ -29,24 +38,41 @@ pub(crate) struct Content {
     pub(crate) train: Vec<(u32, u32)>,
     pub(crate) validation: Vec<(u32, u32)>,
     pub(crate) test: Vec<(u32, u32)>,
+    pub(crate) reading: Reading,
+}
+
+/// What a format's reader is given.
+pub(crate) struct Source<'a> {
+    pub(crate) folder: &'a Path,
+    data: &'a Data,
+    wanted: Wanted,
+}
+
+/// What a format's reader gives: parts as they lie on disk, with internal ids.
+pub(crate) struct Found {
+    catalog: Catalog,
+    parts: Parts<Records>,
+    reading: Reading,
 }
 
 /// Reads the dataset in `folder` and splits what does not lie apart.
 pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs) -> Result<Content, DataError> {
-    let ending = |endings: &[&str]| files::locate(folder, endings).map(|parts| parts.needs_split());
-    let needs_split = match data.format {
-        Format::Npz => ending(&["npz"])?,
-        Format::Pairs => ending(&pairs::ENDINGS)?,
-        Format::Adjacency => ending(&adjacency::ENDINGS)?,
-        Format::Recbole => recbole::locate(folder)?.needs_split(),
+    let none = |_: &[std::path::PathBuf]| None;
+    let located = match data.format {
+        Format::Npz => files::locate(folder, &["npz"], &none)?,
+        Format::Pairs => pairs::locate(folder, data)?,
+        Format::Adjacency => files::locate(folder, &adjacency::ENDINGS, &none)?,
+        Format::Recbole => recbole::locate(folder)?,
     };
-    let wanted = Wanted { min_rating: data.min_rating, time: needs_split && data.split == Split::Time };
-    let (catalog, parts) = match data.format {
-        Format::Npz => npz::read(folder, &wanted, repairs)?,
-        Format::Pairs => pairs::read(folder, &wanted, repairs)?,
-        Format::Adjacency => adjacency::read(folder, &wanted)?,
-        Format::Recbole => recbole::read(folder, &wanted, repairs)?,
+    let wanted = Wanted { min_rating: data.min_rating, time: located.parts.needs_split() && data.split == Split::Time };
+    let source = Source { folder, data, wanted };
+    let Found { catalog, parts, reading } = match data.format {
+        Format::Npz => npz::read(&source, located, repairs)?,
+        Format::Pairs => pairs::read(&source, located, repairs)?,
+        Format::Adjacency => adjacency::read(&source, located, repairs)?,
+        Format::Recbole => recbole::read(&source, located, repairs)?,
     };
+    strangers::refuse(&parts, &catalog, &reading)?;
     let [train, validation, test] = split::into_three(parts, data, seed, repairs);
-    Ok(Content { catalog, train, validation, test })
+    Ok(Content { catalog, train, validation, test, reading })
 }

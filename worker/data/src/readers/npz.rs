@@ -1,25 +1,24 @@
 //! Interaction matrices as numpy archives: `row`/`col` (COO) or `indptr`/`indices` (CSR, CSC), each with `shape`, and
 //! with `data` where scipy wrote them. Ids keep their value: the shape says how many users and items there are.
 
-use super::files::{Parts, Record, Wanted};
+use super::files::{self, Located, Wanted};
 use super::npy::{self, Array};
-use super::tables;
+use super::records::Records;
+use super::{Found, Source, tables};
 use crate::error::{DataError, Side};
 use crate::manifest::Repairs;
+use crate::reading::{FileReading, Reading};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 /// Reads the parts of a dataset and its catalog.
-pub(crate) fn read(
-    folder: &Path,
-    wanted: &Wanted,
-    repairs: &mut Repairs,
-) -> Result<(tables::Catalog, Parts<Vec<Record>>), DataError> {
-    let located = super::files::locate(folder, &["npz"])?;
-    let mut shape: Option<([usize; 2], std::path::PathBuf)> = None;
-    let parts = located.try_map(|path| {
+pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
+    let Source { folder, wanted, .. } = source;
+    let mut shape: Option<([usize; 2], PathBuf)> = None;
+    let mut reading = Reading::default();
+    let parts = located.parts.try_map(|path| {
         if wanted.time {
             return Err(DataError::malformed(
                 &path,
@@ -28,12 +27,18 @@ pub(crate) fn read(
             ));
         }
         let (records, found) = matrix(&path, wanted, repairs)?;
+        reading.files.push(FileReading {
+            file: files::name(&path),
+            form: format!("a matrix of {} users and {} items", found[0], found[1]),
+            interactions: records.len() as u64,
+            ..FileReading::default()
+        });
         match &shape {
             Some((expected, first)) if *expected != found => {
                 return Err(DataError::WrongShape {
                     path,
                     found: format!("shape {found:?}"),
-                    expected: format!("{} has shape {expected:?}", name(first)),
+                    expected: format!("{} has shape {expected:?}", files::name(first)),
                     advice: "every part has all users as rows and all items as columns".into(),
                 });
             }
@@ -43,16 +48,14 @@ pub(crate) fn read(
         Ok(records)
     })?;
     let [users, items] = shape.map_or([0, 0], |(s, _)| s);
+    reading.users = format!("{users}, rows of the matrices");
+    reading.items = format!("{items}, columns of the matrices");
     let catalog = tables::Catalog::numbered(folder, users, items)?;
-    Ok((catalog, parts))
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    Ok(Found { catalog, parts, reading })
 }
 
 /// One matrix and its shape `[users, items]`.
-fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Vec<Record>, [usize; 2]), DataError> {
+fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Records, [usize; 2]), DataError> {
     let members = Members::open(path)?;
     let shape = members.need("shape")?;
     let shape = match shape.parse()?.integers().as_deref() {
@@ -110,13 +113,13 @@ fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Vec<Re
             "remove data.min_rating, or save the ratings as the matrix's values",
         ));
     }
-    let mut records = Vec::with_capacity(rows.len());
+    let mut records = Records::default();
     let (mut zeros, mut low) = (0, 0);
     for (k, (&user, &item)) in rows.iter().zip(&columns).enumerate() {
         match (&values, wanted.min_rating) {
             (Some(v), _) if v[k] == 0.0 => zeros += 1,
             (Some(v), Some(least)) if v[k] < least => low += 1,
-            _ => records.push(Record { user, item, time: 0.0 }),
+            _ => records.push(user, item, None),
         }
     }
     repairs.add("stored zeros dropped", zeros);

@@ -1,268 +1,286 @@
-//! `user item [rating [time]]` a line: text, CSV or TSV. Separator and header are detected file by file; ids may be
-//! anything without the separator in it.
+//! `user item [rating [time]]` a line: text, CSV or TSV, plain or packed. `layout` says what the columns are; every line is
+//! held to it. Read a line at a time.
 
-use super::files::{self, Parts, Record, Wanted};
-use super::tables::{Catalog, Names, settle};
-use crate::error::{DataError, Side};
-use crate::manifest::Repairs;
+use super::fields::{Fields, Splitter};
+use super::files::{self, Located, Wanted};
+use super::layout::{self, Columns, Layout, Role, SAME_FIELDS, quote_error, widths};
+use super::records::Records;
+use super::tables::{Names, settle, sides};
+use super::text::TextFile;
+use super::{Found, Source, movielens};
+use crate::error::DataError;
+use crate::manifest::{Repair, Repairs};
+use crate::reading::{ColumnReading, FileReading, Reading};
+use accord_spec::{Data, Quoting};
 use std::path::{Path, PathBuf};
 
-pub(crate) const ENDINGS: [&str; 4] = ["txt", "csv", "tsv", "dat"];
+pub(crate) const ENDINGS: [&str; 5] = ["txt", "csv", "tsv", "dat", "data"];
 
-pub(crate) fn read(
-    folder: &Path,
-    wanted: &Wanted,
-    repairs: &mut Repairs,
-) -> Result<(Catalog, Parts<Vec<Record>>), DataError> {
-    let mut sides = [Names::new(folder, Side::User)?, Names::new(folder, Side::Item)?];
-    let parts = files::locate(folder, &ENDINGS)?.try_map(|path| {
-        let text = files::read_text(&path)?;
-        let separator = Separator::of(&text);
-        let (columns, skip) = columns(&text, separator);
-        records(&Source { path, text, separator, columns, skip }, wanted, &mut sides, repairs)
-    })?;
-    let [users, items] = sides;
-    settle(folder, users, items, parts)
+/// The files of the parts. Of several files that are named as no part: the one called `ratings` or `interactions`, or the
+/// only one whose header names a user and an item.
+pub(crate) fn locate(folder: &Path, data: &Data) -> Result<Located, DataError> {
+    files::locate(folder, &ENDINGS, &|files| {
+        let named = |file: &&PathBuf| matches!(files::stem_and_ending(file).0.as_str(), "ratings" | "interactions");
+        only(files.iter().filter(named)).or_else(|| only(files.iter().filter(|f| layout::names_interactions(f, data))))
+    })
 }
 
-/// Where a file's columns are, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Columns {
-    pub(crate) user: usize,
-    pub(crate) item: usize,
-    pub(crate) rating: Option<usize>,
-    pub(crate) time: Option<usize>,
-    /// Said by a header, so lines may have more columns.
-    pub(crate) named: bool,
+fn only<'a>(mut files: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
+    files.next().filter(|_| files.next().is_none()).cloned()
 }
 
-/// A file with one interaction a line.
-pub(crate) struct Source {
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
-    pub(crate) separator: Separator,
-    pub(crate) columns: Columns,
-    /// Lines before the first interaction.
-    pub(crate) skip: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Separator {
-    /// Any run of blanks.
-    Blank,
-    Tab,
-    /// Comma or semicolon, with quoted fields.
-    Quoted(u8),
-    /// MovieLens' `::`.
-    Colons,
-}
-
-impl Separator {
-    /// From the first line that is not a comment.
-    fn of(text: &str) -> Separator {
-        let line = text.lines().find(|l| !l.trim().is_empty() && !l.starts_with('#')).unwrap_or_default();
-        match () {
-            () if line.contains('\t') => Separator::Tab,
-            () if line.contains("::") => Separator::Colons,
-            () if line.contains(',') => Separator::Quoted(b','),
-            () if line.contains(';') => Separator::Quoted(b';'),
-            () => Separator::Blank,
+pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
+    let Source { folder, data, .. } = source;
+    let mut sides = sides(folder, data.missing_ids)?;
+    let mut reading = Reading { passed_over: located.passed_over, ..Reading::default() };
+    let mut doubtful = Vec::new();
+    let parts = located.parts.try_map(|path| {
+        let table = Table { layout: layout::find(&path, data)?, path };
+        let records = table.read(source, &mut sides, repairs, &mut reading)?;
+        if let (Some(line), Some(&first)) = (table.layout.unclear, records.pairs.first()) {
+            doubtful.push((table.path, line, first));
         }
+        Ok::<_, DataError>(records)
+    })?;
+    for (path, line, first) in doubtful {
+        refuse_header(&parts, first, &path, line, &sides)?;
     }
+    let (mut catalog, parts, [users, items]) = settle(folder, sides, parts)?;
+    (reading.users, reading.items) = (users, items);
+    if catalog.item_titles.is_none() {
+        catalog.item_titles = movielens::titles(folder, &reading, &catalog.item_ids)?;
+    }
+    Ok(Found { catalog, parts, reading })
 }
 
-/// Calls `each` with the number (from 1) and the fields of each line that is not blank.
-fn for_each_line(
+/// A first line that no column could tell from a header is one if its ids occur nowhere else.
+fn refuse_header(
+    parts: &files::Parts<Records>,
+    (user, item): (u32, u32),
     path: &Path,
-    text: &str,
-    separator: Separator,
-    mut each: impl FnMut(u64, &[&str]) -> Result<(), DataError>,
+    line: u64,
+    sides: &[Names; 2],
 ) -> Result<(), DataError> {
-    if let Separator::Quoted(byte) = separator {
-        let mut lines =
-            csv::ReaderBuilder::new().delimiter(byte).has_headers(false).flexible(true).from_reader(text.as_bytes());
-        let mut record = csv::StringRecord::new();
-        loop {
-            match lines.read_record(&mut record) {
-                Ok(true) => {
-                    let line = record.position().map_or(0, csv::Position::line);
-                    let fields: Vec<&str> = record.iter().map(str::trim).collect();
-                    if fields != [""] {
-                        each(line, &fields)?;
-                    }
-                }
-                Ok(false) => return Ok(()),
-                Err(e) => return Err(DataError::malformed(path, e.to_string(), "check the quotes and separators")),
+    let times = |is_it: &dyn Fn(&(u32, u32)) -> bool| -> usize {
+        parts.each().into_iter().map(|records| records.pairs.iter().filter(|pair| is_it(pair)).count()).sum()
+    };
+    if times(&|pair| pair.0 == user) > 1 || times(&|pair| pair.1 == item) > 1 {
+        return Ok(());
+    }
+    Err(layout::may_be_a_header(path, line, sides[0].token(user), sides[1].token(item)))
+}
+
+/// A file whose layout is known.
+pub(crate) struct Table {
+    pub(crate) path: PathBuf,
+    pub(crate) layout: Layout,
+}
+
+impl Table {
+    /// The interactions with provisional ids; those rated too low are dropped and counted. What was understood goes into
+    /// `reading`.
+    pub(crate) fn read(
+        &self,
+        source: &Source,
+        sides: &mut [Names; 2],
+        repairs: &mut Repairs,
+        reading: &mut Reading,
+    ) -> Result<Records, DataError> {
+        let Source { data, wanted, .. } = source;
+        self.has_what_is_wanted(wanted)?;
+        sides.iter_mut().for_each(|side| side.enter(&self.path));
+        let mut body = Body { table: self, wanted, sides, records: Records::default(), counts: Counts::default() };
+        let mut file = TextFile::open(&self.path)?;
+        let mut splitter = Splitter::new(self.layout.separator.clone(), data.quoting == Quoting::Auto);
+        let mut fields = Fields::default();
+        let mut comments = self.layout.comments;
+        while let Some((number, line)) = file.next_line()? {
+            if comments > 0 && line.starts_with(['#', '%']) {
+                comments -= 1;
+                continue;
+            }
+            if fields.continued.is_empty() && line.trim().is_empty() {
+                continue;
+            }
+            let whole = splitter.take(number, line, &mut fields).map_err(|problem| quote_error(&self.path, problem))?;
+            if whole {
+                body.take(&fields)?;
+                fields.continued.clear();
             }
         }
-    }
-    for (line, number) in text.lines().zip(1u64..) {
-        if line.trim().is_empty() {
-            continue;
+        splitter.at_end().map_err(|problem| quote_error(&self.path, problem))?;
+        let Body { records, counts, .. } = body;
+        if counts.lines == 0 {
+            let advice = "the file has a header and no interaction".into();
+            return Err(DataError::Empty { path: self.path.clone(), advice });
         }
-        let fields: Vec<&str> = match separator {
-            Separator::Blank => line.split_whitespace().collect(),
-            Separator::Tab => line.split('\t').map(str::trim).collect(),
-            Separator::Colons => line.split("::").map(str::trim).collect(),
-            Separator::Quoted(byte) => line.split(char::from(byte)).collect(),
+        repairs.add(wanted.dropped(), counts.low);
+        repairs.add("interactions with a missing user or item dropped", counts.missing);
+        reading.files.push(self.reading(&records, &counts, sides));
+        Ok(records)
+    }
+
+    fn has_what_is_wanted(&self, wanted: &Wanted) -> Result<(), DataError> {
+        let columns = &self.layout.columns;
+        let need = |missing: bool, role: &str, key: &str, advice: &str| {
+            if !missing {
+                return Ok(());
+            }
+            let problem = format!("{key} is set and the file has no {role} column");
+            let advice = format!("{advice}, or name the column: data.columns = {{ {role} = \"...\" }}");
+            Err(DataError::malformed(&self.path, problem, advice))
         };
-        each(number, &fields)?;
+        need(
+            wanted.min_rating.is_some() && columns.rating.is_none(),
+            "rating",
+            "data.min_rating",
+            "remove data.min_rating",
+        )?;
+        need(wanted.time && columns.time.is_none(), "time", "data.split = \"time\"", "use data.split = \"random\"")
     }
-    Ok(())
-}
 
-const USER: [&str; 5] = ["user", "user_id", "userid", "uid", "user_idx"];
-const ITEM: [&str; 12] = [
-    "item",
-    "item_id",
-    "itemid",
-    "iid",
-    "item_idx",
-    "movie_id",
-    "movieid",
-    "book_id",
-    "product_id",
-    "parent_asin",
-    "asin",
-    "business_id",
-];
-const RATING: [&str; 5] = ["rating", "score", "stars", "value", "weight"];
-const TIME: [&str; 5] = ["time", "timestamp", "unix_time", "unixreviewtime", "ts"];
-
-/// The columns of a file and how many lines come before its first interaction: leading `#` lines and a header. A
-/// header either names its columns, or has words where the next line has integers.
-fn columns(text: &str, separator: Separator) -> (Columns, u64) {
-    let comments = text.lines().take_while(|l| l.starts_with('#') || l.trim().is_empty()).count();
-    let mut first_two: Vec<Vec<String>> = Vec::new();
-    let rest: Vec<&str> = text.lines().skip(comments).filter(|l| !l.trim().is_empty()).take(2).collect();
-    // this cannot fail: each closure succeeds, and a quoting error of the two lines shows up when the file is read
-    let _ = for_each_line(Path::new(""), &rest.join("\n"), separator, |_, fields| {
-        first_two.push(fields.iter().map(|f| f.to_string()).collect());
-        Ok(())
-    });
-    let by_place = |len: usize| Columns {
-        user: 0,
-        item: 1,
-        rating: (len > 2).then_some(2),
-        time: (len > 3).then_some(3),
-        named: false,
-    };
-    let Some(first) = first_two.first() else { return (by_place(2), 0) };
-    let header: Vec<String> = first.iter().map(|f| f.to_ascii_lowercase()).collect();
-    let find = |names: &[&str]| header.iter().position(|h| names.contains(&h.as_str()));
-    if let (Some(user), Some(item)) = (find(&USER), find(&ITEM)) {
-        let columns = Columns { user, item, rating: find(&RATING), time: find(&TIME), named: true };
-        return (columns, comments as u64 + 1);
-    }
-    let integer = |field: Option<&String>| field.is_some_and(|f| f.parse::<i64>().is_ok());
-    let number = |field: Option<&String>| field.is_some_and(|f| f.parse::<f64>().is_ok());
-    let header_by_types = first_two.get(1).is_some_and(|second| {
-        let ids =
-            !integer(first.first()) && !integer(first.get(1)) && integer(second.first()) && integer(second.get(1));
-        let values = (2..first.len().min(second.len())).any(|k| !number(first.get(k)) && number(second.get(k)));
-        ids || values
-    });
-    (by_place(first.len()), comments as u64 + u64::from(header_by_types))
-}
-
-/// The interactions of one file with provisional ids; those rated too low are dropped and counted.
-pub(crate) fn records(
-    source: &Source,
-    wanted: &Wanted,
-    sides: &mut [Names; 2],
-    repairs: &mut Repairs,
-) -> Result<Vec<Record>, DataError> {
-    let Source { path, text, separator, columns, skip } = source;
-    let need = |column: Option<usize>, what: &str, key: &str, advice: &str| {
-        column.ok_or_else(|| {
-            DataError::malformed(path, format!("{key} is set and the file has no {what} column"), advice)
-        })
-    };
-    let rating = match wanted.min_rating {
-        Some(least) => Some((need(columns.rating, "rating", "data.min_rating", "remove data.min_rating")?, least)),
-        None => None,
-    };
-    let time = match wanted.time {
-        true => Some(need(columns.time, "time", "data.split = \"time\"", "use data.split = \"random\"")?),
-        false => None,
-    };
-    sides.iter_mut().for_each(|s| s.enter(path));
-    let mut records = Vec::new();
-    let (mut lines, mut low) = (0u64, 0u64);
-    for_each_line(path, text, *separator, |line, fields| {
-        if line <= *skip {
-            return Ok(());
+    fn reading(&self, records: &Records, counts: &Counts, sides: &[Names; 2]) -> FileReading {
+        let layout = &self.layout;
+        let names = layout.header.as_ref().map(|(_, names)| names);
+        let columns: Vec<ColumnReading> = Role::ALL
+            .into_iter()
+            .filter_map(|role| {
+                let place = layout.columns.of(role)?;
+                let name = names.map(|names| names[place].clone());
+                Some(ColumnReading { role: role.name().into(), name, place: place as u64 + 1 })
+            })
+            .collect();
+        let unused = |k: &usize| columns.iter().all(|column| column.place != *k as u64 + 1);
+        let unused_columns = (0..layout.width).filter(unused).map(|k| match names {
+            Some(names) => names[k].clone(),
+            None => format!("column {}", k + 1),
+        });
+        let first = records.pairs.first().map_or(String::new(), |&(user, item)| {
+            format!("user `{}`, item `{}`", sides[0].token(user), sides[1].token(item))
+        });
+        let skipped = [
+            ("comment lines skipped", layout.comments),
+            ("lines that repeat the header skipped", counts.headers),
+            ("quoted fields of several lines", counts.long_fields),
+        ];
+        FileReading {
+            file: files::name(&self.path),
+            form: format!("separated by {}", layout.separator),
+            compression: layout.compression.map(String::from),
+            header_line: layout.header.as_ref().map(|(line, _)| *line),
+            unused_columns: unused_columns.collect(),
+            columns,
+            first,
+            interactions: records.len() as u64,
+            skipped: skipped
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(what, count)| Repair { what: what.into(), count })
+                .collect(),
         }
-        lines += 1;
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Lines below the header.
+    lines: u64,
+    low: u64,
+    missing: u64,
+    headers: u64,
+    long_fields: u64,
+}
+
+/// A table while its lines are read.
+struct Body<'a> {
+    table: &'a Table,
+    wanted: &'a Wanted,
+    sides: &'a mut [Names; 2],
+    records: Records,
+    counts: Counts,
+}
+
+impl Body<'_> {
+    fn take(&mut self, fields: &Fields) -> Result<(), DataError> {
+        let layout = &self.table.layout;
+        if let Some((line, names)) = &layout.header {
+            if fields.line == *line {
+                return Ok(());
+            }
+            // files that were put together, each with its header
+            if fields.len() == names.len() && fields.iter().zip(names).all(|(field, name)| field == name) {
+                self.counts.headers += 1;
+                return Ok(());
+            }
+        }
+        let (path, line) = (&self.table.path, fields.line);
+        if fields.len() != layout.width {
+            let first = layout.header.as_ref().map_or(1, |(line, _)| *line);
+            let problem = widths(fields.len(), first, layout.width, &layout.separator);
+            return Err(DataError::at_line(path, line, problem, SAME_FIELDS));
+        }
+        self.counts.lines += 1;
+        if !fields.continued.is_empty() {
+            self.counts.long_fields += 1;
+            self.refuse_swallowed_lines(fields)?;
+        }
+        let field = |column: usize| fields.get(column).unwrap_or_default();
+        let Columns { user, item, rating, time, .. } = layout.columns;
         let number = |column: usize, what: &str| -> Result<f64, DataError> {
-            let field = fields.get(column).copied().unwrap_or_default();
-            field.parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
-                DataError::at_line(path, line, format!("the {what} `{field}` is not a number"), "give a plain number")
+            field(column).parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
+                let problem = format!("the {what} `{}` is not a number", layout::shorten(field(column)));
+                DataError::at_line(path, line, problem, "give a plain number")
             })
         };
-        let (Some(&user), Some(&item)) = (fields.get(columns.user), fields.get(columns.item)) else {
-            return Err(DataError::at_line(
-                path,
-                line,
-                format!("{} field{}", fields.len(), if fields.len() == 1 { "" } else { "s" }),
-                "each line needs a user and an item; the file may be truncated",
-            ));
+        if let Some(column) = rating {
+            // ratings that nobody asked for may be anything; only those that say no are left out
+            let rating = match self.wanted.min_rating {
+                Some(_) => Some(number(column, "rating")?),
+                None => as_number(field(column)),
+            };
+            if rating.is_some_and(|rating| self.wanted.drops(rating)) {
+                self.counts.low += 1;
+                return Ok(());
+            }
+        }
+        let time = match time.filter(|_| self.wanted.time) {
+            Some(column) => Some(number(column, "time")?),
+            None => None,
         };
-        if !columns.named && fields.len() > 4 {
-            return Err(DataError::at_line(
-                path,
-                line,
-                format!("{} fields without a header that names them", fields.len()),
-                "add a header, or set data.format = \"adjacency\" for lists of items",
-            ));
+        let [users, items] = &mut *self.sides;
+        match (users.number(field(user), line)?, items.number(field(item), line)?) {
+            (Some(user), Some(item)) => self.records.push(user, item, time),
+            _ => self.counts.missing += 1,
         }
-        if let Some((column, least)) = rating
-            && number(column, "rating")? < least
-        {
-            low += 1;
-            return Ok(());
-        }
-        let time = time.map_or(Ok(0.0), |column| number(column, "time"))?;
-        let [users, items] = sides;
-        records.push(Record { user: users.number(user, line)?, item: items.number(item, line)?, time });
         Ok(())
-    })?;
-    if lines == 0 {
-        let advice = "the file has a header and no interaction".into();
-        return Err(DataError::Empty { path: path.clone(), advice });
     }
-    if let Some((_, least)) = rating {
-        repairs.add(format!("interactions rated below data.min_rating = {least} dropped"), low);
+
+    /// A quoted field of several lines is text, such as a review. If one of those lines is an interaction by itself, a
+    /// quotation mark is too many, and lines would be lost.
+    fn refuse_swallowed_lines(&self, fields: &Fields) -> Result<(), DataError> {
+        let layout = &self.table.layout;
+        for (text, number) in fields.continued.iter().zip(fields.line + 1..) {
+            let (mut splitter, mut own) = (Splitter::new(layout.separator.clone(), false), Fields::default());
+            let whole = splitter.take(number, text, &mut own).unwrap_or(false) && own.len() == layout.width;
+            let id = |side: usize, column: usize| own.get(column).is_some_and(|token| self.sides[side].has(token));
+            if whole && (id(0, layout.columns.user) || id(1, layout.columns.item)) {
+                return Err(DataError::at_line(
+                    &self.table.path,
+                    fields.line,
+                    format!("a quotation mark opens a field that takes in line {number}, an interaction of its own"),
+                    "close the field, or set data.quoting = \"none\" where quotation marks belong to the ids",
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(records)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn detected(text: &str) -> (Separator, Columns, u64) {
-        let separator = Separator::of(text);
-        let (columns, skip) = columns(text, separator);
-        (separator, columns, skip)
-    }
-
-    #[test]
-    fn separators_and_headers_are_detected() {
-        let plain = |n: usize| Columns {
-            user: 0,
-            item: 1,
-            rating: (n > 2).then_some(2),
-            time: (n > 3).then_some(3),
-            named: false,
-        };
-        assert_eq!(detected("0 5\n1 6\n"), (Separator::Blank, plain(2), 0));
-        assert_eq!(detected("# made by hand\n0\t5\t1.5\t99\n"), (Separator::Tab, plain(4), 1));
-        assert_eq!(detected("1::1193::5::978300760\n"), (Separator::Colons, plain(4), 0));
-        assert_eq!(detected("who,what\n1,2\n"), (Separator::Quoted(b','), plain(2), 1));
-        assert_eq!(detected("anna;lamp;stars\nbert;chair;4\n"), (Separator::Quoted(b';'), plain(3), 1));
-        assert_eq!(detected("anna;lamp\nbert;chair\n"), (Separator::Quoted(b';'), plain(2), 0));
-        let named = Columns { user: 2, item: 0, rating: None, time: Some(1), named: true };
-        assert_eq!(detected("Asin,Timestamp,User_Id\nB1,3,u\n"), (Separator::Quoted(b','), named, 1));
+/// `true` and `false` count as 1 and 0.
+fn as_number(field: &str) -> Option<f64> {
+    match field {
+        "true" | "True" | "TRUE" => Some(1.0),
+        "false" | "False" | "FALSE" => Some(0.0),
+        number => number.parse().ok(),
     }
 }

@@ -1,12 +1,14 @@
 //! RecBole's atomic files: tab-separated, with a typed header such as `user_id:token item_id:token rating:float`.
 
-use super::files::{self, Parts, Record, Wanted};
-use super::pairs::{Columns, Separator, Source, records};
-use super::tables::{Catalog, Names, settle};
-use crate::error::{DataError, Side};
+use super::files::{self, Located, Parts};
+use super::pairs::Table as InteractionTable;
+use super::tables::{settle, sides};
+use super::{Found, Source, layout};
+use crate::error::DataError;
 use crate::manifest::Repairs;
+use crate::reading::Reading;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A whole `.item` or `.user` file, for titles, genres, ages and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,63 +75,53 @@ fn header(path: &Path, text: &str) -> Result<Vec<Column>, DataError> {
 }
 
 /// `NAME.train.inter` and so on where they exist, else the one `.inter` file.
-pub(crate) fn locate(folder: &Path) -> Result<Parts<PathBuf>, DataError> {
+pub(crate) fn locate(folder: &Path) -> Result<Located, DataError> {
     let files = files::list(folder, &["inter"])?;
     let part = |names: &[&str]| {
-        files.iter().find(|f| {
-            let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            names.iter().any(|n| name.ends_with(&format!(".{n}.inter")))
+        files.iter().find(|file| {
+            let (stem, _) = files::stem_and_ending(file);
+            names.iter().any(|name| stem.ends_with(&format!(".{name}")))
         })
     };
-    match (part(&["train"]), part(&["valid", "val"]), part(&["test"])) {
+    let parts = match (part(&["train"]), part(&["valid", "val"]), part(&["test"])) {
         (Some(train), validation, Some(test)) => {
-            Ok(Parts::Apart { train: train.clone(), validation: validation.cloned(), test: test.clone() })
+            Parts::Apart { train: train.clone(), validation: validation.cloned(), test: test.clone() }
         }
         _ => match files.as_slice() {
-            [only] => Ok(Parts::Whole(only.clone())),
-            [] => Err(DataError::Missing {
-                path: folder.join("NAME.inter"),
-                advice: "the folder has no RecBole interaction file: check data.path and data.format".into(),
-            }),
-            _ => Err(DataError::Ambiguous {
-                folder: folder.into(),
-                what: "interactions",
-                names: files::join_names(&files),
-                advice: "leave one .inter file, or NAME.train.inter, NAME.valid.inter and NAME.test.inter",
-            }),
+            [only] => Parts::Whole(only.clone()),
+            [] => {
+                return Err(DataError::Missing {
+                    path: folder.join("NAME.inter"),
+                    advice: "the folder has no RecBole interaction file: check data.path and data.format".into(),
+                });
+            }
+            _ => {
+                return Err(DataError::Ambiguous {
+                    folder: folder.into(),
+                    what: "interactions",
+                    names: files::join_names(&files),
+                    advice: "leave one .inter file, or NAME.train.inter, NAME.valid.inter and NAME.test.inter",
+                });
+            }
         },
-    }
+    };
+    Ok(Located { parts, passed_over: vec![] })
 }
 
-pub(crate) fn read(
-    folder: &Path,
-    wanted: &Wanted,
-    repairs: &mut Repairs,
-) -> Result<(Catalog, Parts<Vec<Record>>), DataError> {
-    let mut sides = [Names::new(folder, Side::User)?, Names::new(folder, Side::Item)?];
-    let parts = locate(folder)?.try_map(|path| {
-        let text = files::read_text(&path)?;
-        let header = header(&path, &text)?;
-        let named = |name: &str| header.iter().position(|c| c.name == name);
-        let mut tokens = header.iter().enumerate().filter(|(_, c)| c.kind == "token").map(|(k, _)| k);
-        let (first, second) = (tokens.next(), tokens.next());
-        let (Some(user), Some(item)) = (named("user_id").or(first), named("item_id").or(second)) else {
-            return Err(DataError::at_line(
-                &path,
-                1,
-                "no user and item column",
-                "name two columns user_id:token and item_id:token",
-            ));
-        };
-        let columns = Columns { user, item, rating: named("rating"), time: named("timestamp"), named: true };
-        records(&Source { path, text, separator: Separator::Tab, columns, skip: 1 }, wanted, &mut sides, repairs)
+pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
+    let Source { folder, data, .. } = source;
+    let mut sides = sides(folder, data.missing_ids)?;
+    let mut reading = Reading::default();
+    let parts = located.parts.try_map(|path| {
+        let layout = layout::find_typed(&path, data)?;
+        InteractionTable { path, layout }.read(source, &mut sides, repairs, &mut reading)
     })?;
-    let [users, items] = sides;
-    let (mut catalog, parts) = settle(folder, users, items, parts)?;
+    let (mut catalog, parts, [users, items]) = settle(folder, sides, parts)?;
+    (reading.users, reading.items) = (users, items);
     if catalog.item_titles.is_none() {
         catalog.item_titles = titles(folder, &catalog.item_ids)?;
     }
-    Ok((catalog, parts))
+    Ok(Found { catalog, parts, reading })
 }
 
 /// Titles from the `.item` file, where there is exactly one and it has a column that sounds like a title. An item it

@@ -1,6 +1,7 @@
 //! Holding interactions out where the files do not: a pure function of the interactions and the seed.
 
-use super::files::{Parts, Record};
+use super::files::Parts;
+use super::records::Records;
 use crate::manifest::Repairs;
 use crate::random::{Philox, Stream, unit_wide};
 use accord_spec::{Data, Split};
@@ -14,16 +15,16 @@ type Pairs = Vec<(u32, u32)>;
 ///   time, each user's oldest interactions training and the newest test (ties by item).
 /// * Where only the validation part is missing, `split_ratio[1] / (split_ratio[0] + split_ratio[1])` of the training
 ///   interactions become validation in the same ways; a user's last training interaction stays. Counted as a repair.
-pub(crate) fn into_three(parts: Parts<Vec<Record>>, data: &Data, seed: u64, repairs: &mut Repairs) -> [Pairs; 3] {
+pub(crate) fn into_three(parts: Parts<Records>, data: &Data, seed: u64, repairs: &mut Repairs) -> [Pairs; 3] {
     let total: f64 = data.split_ratio.iter().sum();
     let ratio = data.split_ratio.map(|share| share / total);
     match parts {
-        Parts::Apart { train, validation: Some(validation), test } => [pairs(&train), pairs(&validation), pairs(&test)],
+        Parts::Apart { train, validation: Some(validation), test } => [train.pairs, validation.pairs, test.pairs],
         Parts::Apart { train, validation: None, test } => {
             let share = ratio[1] / (ratio[0] + ratio[1]);
             let train = distinct(train, "duplicate training interactions dropped", repairs);
             let [mut kept, mut held_out, _] = match data.split {
-                Split::Random => at_random(&train, [1.0 - share, share], seed),
+                Split::Random => at_random(train.pairs, [1.0 - share, share], seed),
                 Split::Time => by_time(&train, [share, 0.0]),
             };
             keep_one_each(&mut kept, &mut held_out);
@@ -33,60 +34,73 @@ pub(crate) fn into_three(parts: Parts<Vec<Record>>, data: &Data, seed: u64, repa
                 ),
                 held_out.len() as u64,
             );
-            [kept, held_out, pairs(&test)]
+            [kept, held_out, test.pairs]
         }
         Parts::Whole(whole) => {
             let whole = distinct(whole, "duplicate interactions dropped", repairs);
             match data.split {
-                Split::Random => at_random(&whole, [ratio[0], ratio[1]], seed),
-                Split::Time => by_time(&whole, [ratio[1], ratio[2]]),
+                Split::Random => at_random(whole.pairs, [ratio[0], ratio[1]], seed),
+                Split::Time => {
+                    repairs
+                        .add("interactions of users whose times are all equal: split by item id instead", ties(&whole));
+                    by_time(&whole, [ratio[1], ratio[2]])
+                }
             }
         }
     }
 }
 
-fn pairs(records: &[Record]) -> Pairs {
-    records.iter().map(|r| (r.user, r.item)).collect()
-}
-
 /// By user and item; of duplicates the oldest stays.
-fn distinct(mut records: Vec<Record>, what: &str, repairs: &mut Repairs) -> Vec<Record> {
-    let before = records.len();
-    records.sort_by(|a, b| (a.user, a.item).cmp(&(b.user, b.item)).then(a.time.total_cmp(&b.time)));
-    records.dedup_by_key(|r| (r.user, r.item));
-    repairs.add(what, (before - records.len()) as u64);
+fn distinct(records: Records, what: &str, repairs: &mut Repairs) -> Records {
+    let (records, dropped) = records.distinct();
+    repairs.add(what, dropped);
     records
 }
 
 /// `shares` of training and validation; the rest is test.
-fn at_random(records: &[Record], shares: [f64; 2], seed: u64) -> [Pairs; 3] {
+fn at_random(pairs: Pairs, shares: [f64; 2], seed: u64) -> [Pairs; 3] {
     let draws = Philox::new(seed, Stream::Split);
     let mut out = [vec![], vec![], vec![]];
-    for r in records {
-        let draw = unit_wide(draws.block_wide(u64::from(r.user), u64::from(r.item))[0]);
+    for (user, item) in pairs {
+        let draw = unit_wide(draws.block_wide(u64::from(user), u64::from(item))[0]);
         let part = match () {
             () if draw < shares[0] => 0,
             // the two shares may add up to 1 but for rounding
             () if draw < shares[0] + shares[1] || shares[0] + shares[1] > 1.0 - 1e-9 => 1,
             () => 2,
         };
-        out[part].push((r.user, r.item));
+        out[part].push((user, item));
     }
     out
 }
 
+/// Each user's interactions, with their times.
+fn by_user(records: &Records) -> impl Iterator<Item = Vec<((u32, u32), f64)>> + '_ {
+    let mut from = 0;
+    records.pairs.chunk_by(|a, b| a.0 == b.0).map(move |of_user| {
+        let times = &records.times[from..from + of_user.len()];
+        from += of_user.len();
+        of_user.iter().copied().zip(times.iter().copied()).collect()
+    })
+}
+
+/// Interactions of users who have several, all at one time.
+fn ties(records: &Records) -> u64 {
+    let tied = |of_user: &Vec<((u32, u32), f64)>| of_user.len() > 1 && of_user.iter().all(|r| r.1 == of_user[0].1);
+    by_user(records).filter(tied).map(|of_user| of_user.len() as u64).sum()
+}
+
 /// `shares` of validation and test, rounded down for each user; the rest, a user's oldest, is training.
-fn by_time(records: &[Record], shares: [f64; 2]) -> [Pairs; 3] {
+fn by_time(records: &Records, shares: [f64; 2]) -> [Pairs; 3] {
     let mut out = [vec![], vec![], vec![]];
-    for of_user in records.chunk_by(|a, b| a.user == b.user) {
-        let mut by_age = of_user.to_vec();
-        by_age.sort_by(|a, b| a.time.total_cmp(&b.time).then(a.item.cmp(&b.item)));
+    for mut by_age in by_user(records) {
+        by_age.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         // a share such as 0.2 of 5 must not become 0 by rounding
         let [validation, test] = shares.map(|share| (share * by_age.len() as f64 + 1e-9).floor() as usize);
         let train = by_age.len() - validation - test;
-        for (k, r) in by_age.iter().enumerate() {
+        for (k, (pair, _)) in by_age.iter().enumerate() {
             let part = usize::from(k >= train) + usize::from(k >= train + validation);
-            out[part].push((r.user, r.item));
+            out[part].push(*pair);
         }
     }
     out
@@ -111,8 +125,10 @@ fn keep_one_each(kept: &mut Pairs, held_out: &mut Pairs) {
 mod tests {
     use super::*;
 
-    fn whole() -> Vec<Record> {
-        (0..400u32).map(|k| Record { user: k / 10, item: k % 37, time: f64::from((k * 7) % 10) }).collect()
+    fn whole() -> Records {
+        let mut records = Records::default();
+        (0..400u32).for_each(|k| records.push(k / 10, k % 37, Some(f64::from((k * 7) % 10))));
+        records
     }
 
     fn data(split: &str) -> Data {
@@ -126,7 +142,8 @@ mod tests {
     fn random_split_depends_on_pairs_and_seed_alone() {
         let data = data("random");
         let mut reversed = whole();
-        reversed.reverse();
+        reversed.pairs.reverse();
+        reversed.times.reverse();
         let first = into_three(Parts::Whole(whole()), &data, 1, &mut Repairs::default());
         assert_eq!(first, into_three(Parts::Whole(reversed), &data, 1, &mut Repairs::default()));
         assert_ne!(first, into_three(Parts::Whole(whole()), &data, 2, &mut Repairs::default()));
@@ -139,7 +156,8 @@ mod tests {
     fn time_split_trains_on_the_oldest() {
         let parts = into_three(Parts::Whole(whole()), &data("time"), 1, &mut Repairs::default());
         assert_eq!(parts.each_ref().map(Vec::len), [240, 80, 80]);
-        let time = |pair: &(u32, u32)| whole().iter().find(|r| (r.user, r.item) == *pair).unwrap().time;
+        let whole = whole();
+        let time = |pair: &(u32, u32)| whole.times[whole.pairs.iter().position(|p| p == pair).unwrap()];
         for user in 0..40 {
             let of = |part: &Pairs| part.iter().filter(|p| p.0 == user).map(time).collect::<Vec<_>>();
             let [train, validation, test] = [of(&parts[0]), of(&parts[1]), of(&parts[2])];
@@ -150,11 +168,11 @@ mod tests {
     #[test]
     fn missing_validation_takes_from_training_but_never_a_last_one() {
         let mut train = whole();
-        train.push(Record { user: 40, item: 3, time: 0.0 });
-        train.push(Record { user: 40, item: 3, time: 1.0 });
+        train.push(40, 3, Some(0.0));
+        train.push(40, 3, Some(1.0));
         for (split, seed) in [("random", 1), ("random", 2), ("random", 3), ("time", 1)] {
             let mut repairs = Repairs::default();
-            let parts = Parts::Apart { train: train.clone(), validation: None, test: vec![] };
+            let parts = Parts::Apart { train: train.clone(), validation: None, test: Records::default() };
             let [kept, held_out, _] = into_three(parts, &data(split), seed, &mut repairs);
             assert_eq!(kept.len() + held_out.len(), 401);
             assert!(kept.contains(&(40, 3)) && held_out.len().abs_diff(100) < 30);

@@ -3,8 +3,11 @@
 //! already 0..n keep their value. `users.txt` and `items.txt`, one external id a line, fix the numbering instead, and
 //! are the only way to have users or items without any interaction.
 
-use super::files;
+use super::files::{self, Parts};
+use super::layout::is_missing;
+use super::records::Records;
 use crate::error::{DataError, Side, place};
+use accord_spec::MissingIds;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -87,6 +90,7 @@ fn read_ids(path: &Path, side: Side) -> Result<Option<Vec<String>>, DataError> {
 #[derive(Debug)]
 pub(crate) struct Names {
     side: Side,
+    missing: MissingIds,
     number: HashMap<String, u32>,
     /// By provisional number: the token, and where it was first seen (file number, line).
     tokens: Vec<(String, u32, u64)>,
@@ -95,10 +99,14 @@ pub(crate) struct Names {
     fixed: Option<PathBuf>,
 }
 
+/// Collects the ids of both sides, with the numberings of `users.txt` and `items.txt` in `folder`, where they exist.
+pub(crate) fn sides(folder: &Path, missing: MissingIds) -> Result<[Names; 2], DataError> {
+    Ok([Names::new(folder, Side::User, missing)?, Names::new(folder, Side::Item, missing)?])
+}
+
 impl Names {
-    /// With the numbering of `users.txt` or `items.txt` in `folder`, where it exists.
-    pub(crate) fn new(folder: &Path, side: Side) -> Result<Names, DataError> {
-        let mut names = Names { side, number: HashMap::new(), tokens: vec![], files: vec![], fixed: None };
+    fn new(folder: &Path, side: Side, missing: MissingIds) -> Result<Names, DataError> {
+        let mut names = Names { side, missing, number: HashMap::new(), tokens: vec![], files: vec![], fixed: None };
         let path = folder.join(format!("{side}s.txt"));
         if let Some(ids) = read_ids(&path, side)? {
             names.tokens = ids.into_iter().map(|id| (id, 0, 0)).collect();
@@ -113,18 +121,34 @@ impl Names {
         self.files.push(file.into());
     }
 
-    /// Provisional number of a token; [`finish`](Self::finish) says what becomes of it.
-    pub(crate) fn number(&mut self, token: &str, line: u64) -> Result<u32, DataError> {
+    /// Whether a token has a number already.
+    pub(crate) fn has(&self, token: &str) -> bool {
+        self.number.contains_key(token)
+    }
+
+    pub(crate) fn token(&self, number: u32) -> &str {
+        self.tokens.get(number as usize).map_or("", |(token, _, _)| token)
+    }
+
+    /// Provisional number of a token; [`finish`](Self::finish) says what becomes of it. None: the token stands for a
+    /// missing value, and the job drops such interactions.
+    pub(crate) fn number(&mut self, token: &str, line: u64) -> Result<Option<u32>, DataError> {
         if let Some(&number) = self.number.get(token) {
-            return Ok(number);
+            return Ok(Some(number));
+        }
+        if is_missing(token) && (token.is_empty() || self.missing != MissingIds::Keep) {
+            return match self.missing {
+                MissingIds::Drop => Ok(None),
+                MissingIds::Refuse | MissingIds::Keep => Err(self.missing_id(token, line)),
+            };
         }
         let file = self.files.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
-        if token.is_empty() {
+        if token.contains(['\n', '\r']) {
             return Err(DataError::at_line(
                 file,
                 line,
-                format!("the {} id is empty", self.side),
-                "each interaction needs a user and an item",
+                format!("the {} id {token:?} has a line break in it", self.side),
+                "a quotation mark may be missing or too many: give ids without line breaks",
             ));
         }
         if let Some(catalog) = &self.fixed {
@@ -135,14 +159,55 @@ impl Names {
                 catalog: catalog.clone(),
             });
         }
-        let number = self.tokens.len() as u32;
+        let number = u32::try_from(self.tokens.len()).map_err(|_| DataError::Unusable {
+            problem: format!("there are more than 2^32 {}s", self.side),
+            advice: "users and items together must stay below 2^32 - 1".into(),
+        })?;
         self.number.insert(token.into(), number);
         self.tokens.push((token.into(), self.files.len().saturating_sub(1) as u32, line));
-        Ok(number)
+        Ok(Some(number))
+    }
+
+    fn missing_id(&self, token: &str, line: u64) -> DataError {
+        let file = self.files.last().map(PathBuf::as_path).unwrap_or(Path::new(""));
+        let side = self.side;
+        if token.is_empty() {
+            let advice = "each interaction needs a user and an item; data.missing_ids = \"drop\" leaves such lines out";
+            return DataError::at_line(file, line, format!("the {side} id is empty"), advice);
+        }
+        let usual: Vec<&str> = self.tokens.iter().take(2).map(|(token, _, _)| token.as_str()).collect();
+        let others = if usual.is_empty() { String::new() } else { format!(" (other {side}s: {})", usual.join(", ")) };
+        DataError::at_line(
+            file,
+            line,
+            format!("the {side} id `{token}` stands for a missing value{others}"),
+            "remove such lines, or set data.missing_ids = \"drop\"; \"keep\" if it is an id",
+        )
+    }
+
+    /// How [`finish`](Self::finish) numbers the ids.
+    fn numbering(&self) -> String {
+        let count = self.tokens.len();
+        if let Some(path) = &self.fixed {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            return format!("{count}, numbered by {name}");
+        }
+        let text: Vec<&str> =
+            self.tokens.iter().map(|t| t.0.as_str()).filter(|token| canonical_integer(token).is_none()).collect();
+        match (text.first(), count - text.len()) {
+            (None, _) => format!("{count}, numbered by value"),
+            (Some(_), 0) => format!("{count}, numbered by their bytes"),
+            (Some(example), whole) => {
+                format!(
+                    "{count}, numbered by their bytes: {whole} are integers and {} are not (`{example}`)",
+                    text.len()
+                )
+            }
+        }
     }
 
     /// External ids by internal id, and the internal id of each provisional number.
-    pub(crate) fn finish(self) -> Result<(Vec<String>, Vec<u32>), DataError> {
+    fn finish(self) -> Result<(Vec<String>, Vec<u32>), DataError> {
         if self.fixed.is_some() {
             let same = (0..self.tokens.len() as u32).collect();
             return Ok((self.tokens.into_iter().map(|(id, _, _)| id).collect(), same));
@@ -178,25 +243,26 @@ fn canonical_integer(token: &str) -> Option<i64> {
     (plain && token != "-0").then_some(value)
 }
 
-/// Ends the reading of a format with external ids: provisional numbers become internal ids.
+/// Ends the reading of a format with external ids: provisional numbers become internal ids. The last value says how users
+/// and items were numbered.
 pub(crate) fn settle(
     folder: &Path,
-    users: Names,
-    items: Names,
-    parts: files::Parts<Vec<files::Record>>,
-) -> Result<(Catalog, files::Parts<Vec<files::Record>>), DataError> {
+    sides: [Names; 2],
+    parts: Parts<Records>,
+) -> Result<(Catalog, Parts<Records>, [String; 2]), DataError> {
+    let numbering = sides.each_ref().map(Names::numbering);
+    let [users, items] = sides;
     let (user_ids, user_of) = users.finish()?;
     let (item_ids, item_of) = items.finish()?;
     let parts = parts.try_map(|mut records| -> Result<_, DataError> {
-        for record in &mut records {
-            record.user = user_of[record.user as usize];
-            record.item = item_of[record.item as usize];
+        for (user, item) in &mut records.pairs {
+            (*user, *item) = (user_of[*user as usize], item_of[*item as usize]);
         }
         Ok(records)
     })?;
     let mut catalog = Catalog { user_ids, item_ids, item_titles: None };
     catalog.read_titles(folder)?;
-    Ok((catalog, parts))
+    Ok((catalog, parts, numbering))
 }
 
 #[cfg(test)]
@@ -205,7 +271,7 @@ mod tests {
 
     fn ids_of(tokens: &[&str]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
-        let mut names = Names::new(folder.path(), Side::User).unwrap();
+        let mut names = Names::new(folder.path(), Side::User, MissingIds::Refuse).unwrap();
         names.enter(Path::new("a.txt"));
         for token in tokens {
             names.number(token, 1).unwrap();

@@ -1,0 +1,295 @@
+//! Which column is the user, the item, the rating and the time: as the job says, else by name, else by place. A column that
+//! could be two things, and a header of which only a part is known, are refused.
+
+use super::names::{self, Role};
+use super::sample::examples;
+use crate::error::DataError;
+use accord_spec::{Column, Data};
+use std::path::Path;
+
+/// Where a file's columns are, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub(crate) user: usize,
+    pub(crate) item: usize,
+    pub(crate) rating: Option<usize>,
+    pub(crate) time: Option<usize>,
+    /// Whether names said so, not places.
+    pub(crate) named: bool,
+}
+
+impl Columns {
+    pub(crate) fn of(&self, role: Role) -> Option<usize> {
+        match role {
+            Role::User => Some(self.user),
+            Role::Item => Some(self.item),
+            Role::Rating => self.rating,
+            Role::Time => self.time,
+        }
+    }
+}
+
+/// What is known of a file when its columns are looked for.
+pub(crate) struct Question<'a> {
+    pub(crate) path: &'a Path,
+    /// The file's first line, for messages.
+    pub(crate) line: u64,
+    /// The names in its header, where it has one.
+    pub(crate) names: Option<&'a [String]>,
+    /// Its first lines without the header, each with as many fields.
+    pub(crate) rows: &'a [Vec<String>],
+    pub(crate) data: &'a Data,
+}
+
+pub(crate) fn find(question: &Question) -> Result<Columns, DataError> {
+    let asked = Role::ALL.map(|role| question.asked(role));
+    let [user, item, rating, time] = asked;
+    let asked = [user?, item?, rating?, time?];
+    match question.names {
+        Some(names) => by_name(question, names, asked),
+        None => by_place(question, asked),
+    }
+}
+
+impl Question<'_> {
+    fn width(&self) -> usize {
+        self.names.map(<[String]>::len).or_else(|| self.rows.first().map(Vec::len)).unwrap_or(0)
+    }
+
+    /// The place of a column that the job names.
+    fn asked(&self, role: Role) -> Result<Option<usize>, DataError> {
+        let columns = &self.data.columns;
+        let asked = match role {
+            Role::User => &columns.user,
+            Role::Item => &columns.item,
+            Role::Rating => &columns.rating,
+            Role::Time => &columns.time,
+        };
+        let place = match asked {
+            None => return Ok(None),
+            Some(Column::Place(place)) => Some(usize::from(*place) - 1).filter(|&k| k < self.width()),
+            Some(Column::Name(name)) => {
+                let typed = |column: &String| column.rsplit_once(':').is_some_and(|(plain, _)| plain == name);
+                self.names.and_then(|names| names.iter().position(|column| column == name || typed(column)))
+            }
+        };
+        place.map(Some).ok_or_else(|| {
+            let problem = match (asked, self.names) {
+                (Some(Column::Name(name)), Some(names)) => {
+                    format!("there is no column `{name}`: the header names {}", quoted(names))
+                }
+                (Some(Column::Name(name)), None) => format!("there is no header, so no column `{name}`"),
+                _ => format!("there are {} columns", self.width()),
+            };
+            DataError::at_line(
+                self.path,
+                self.line,
+                format!("data.columns.{}: {problem}", role.name()),
+                "give a name of the header, or the column's place counted from 1",
+            )
+        })
+    }
+
+    fn refuse(&self, problem: String, advice: impl Into<String>) -> DataError {
+        DataError::at_line(self.path, self.line, problem, advice)
+    }
+
+    /// `customer` (C0, C1).
+    fn shown(&self, column: usize) -> String {
+        let name = self.names.map_or_else(|| format!("column {}", column + 1), |names| format!("`{}`", names[column]));
+        match examples(self.rows, column).as_str() {
+            "" => name,
+            values => format!("{name} ({values})"),
+        }
+    }
+
+    fn all_shown(&self, columns: impl Iterator<Item = usize>) -> String {
+        columns.take(12).map(|k| self.shown(k)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().take(12).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn by_name(question: &Question, names: &[String], asked: [Option<usize>; 4]) -> Result<Columns, DataError> {
+    let free = |k: &usize| !asked.contains(&Some(*k));
+    let mut found = asked;
+    for (slot, role) in found.iter_mut().zip(Role::ALL).take(2) {
+        if slot.is_some() {
+            continue;
+        }
+        let candidates: Vec<usize> = names::candidates(role, names).into_iter().filter(free).collect();
+        match candidates.as_slice() {
+            [] => {}
+            [one] => *slot = Some(*one),
+            several => {
+                let shown = question.all_shown(several.iter().copied());
+                let example = format!("data.columns = {{ {} = \"{}\" }}", role.name(), names[several[0]]);
+                return Err(question.refuse(
+                    format!("{} columns could be the {}: {shown}", several.len(), role.name()),
+                    format!("say which, such as {example}"),
+                ));
+            }
+        }
+    }
+    let [user, item, ..] = found;
+    let (Some(user), Some(item)) = (user, item) else { return Err(incomplete(question, names, user, item)) };
+    if user == item {
+        return Err(question.refuse("one column would be user and item".into(), "name two columns in data.columns"));
+    }
+    let value = |role: Role, asked: Option<usize>| {
+        let named = || names::candidates(role, names).into_iter().find(|k| free(k) && *k != user && *k != item);
+        asked.or_else(named)
+    };
+    let (rating, time) = (value(Role::Rating, found[2]), value(Role::Time, found[3]));
+    Ok(Columns { user, item, rating, time, named: true })
+}
+
+/// A header that does not say both sides.
+fn incomplete(question: &Question, names: &[String], user: Option<usize>, item: Option<usize>) -> DataError {
+    let known = |role: &str, column: usize| format!("`{}` is the {role}", names[column]);
+    let (problem, wanted) = match (user, item) {
+        (Some(user), None) => (format!("{}, and no item column is known", known("user", user)), "item"),
+        (None, Some(item)) => (format!("{}, and no user column is known", known("item", item)), "user"),
+        _ => ("no name of the header is known for the user or the item".into(), "user and item"),
+    };
+    let others = (0..names.len()).filter(|k| Some(*k) != user && Some(*k) != item);
+    let others = question.all_shown(others);
+    let write = |column: Option<usize>| column.map_or("...", |k| names[k].as_str());
+    question.refuse(
+        format!("{problem}; the other columns are {others}"),
+        format!(
+            "name the {wanted} in the job file: data.columns = {{ user = \"{}\", item = \"{}\" }}; a table of items or \
+             users alone holds no interactions",
+            write(user),
+            write(item)
+        ),
+    )
+}
+
+/// `user item [rating [time]]`, where the job does not say otherwise.
+fn by_place(question: &Question, asked: [Option<usize>; 4]) -> Result<Columns, DataError> {
+    let width = question.width();
+    if width < 2 {
+        return Err(question.refuse("1 field".into(), "each line needs a user and an item"));
+    }
+    let [asked_user, asked_item, asked_rating, asked_time] = asked;
+    let (user, item) = match (asked_user, asked_item) {
+        (Some(user), Some(item)) if user == item => {
+            return Err(question.refuse("one column would be user and item".into(), "name two columns in data.columns"));
+        }
+        (Some(user), Some(item)) => {
+            return Ok(Columns { user, item, rating: asked_rating, time: asked_time, named: true });
+        }
+        (None, None) => (0, 1),
+        _ => {
+            return Err(question.refuse(
+                "data.columns names one of user and item, and there is no header".into(),
+                "name both, by place: data.columns = { user = 1, item = 2 }",
+            ));
+        }
+    };
+    if width > 4 {
+        return Err(question.refuse(
+            format!("{width} fields without a header that names them: {}", question.all_shown(0..width)),
+            "say which is which: data.columns = { user = 1, item = 2 }; or set data.format = \"adjacency\" for lists of items",
+        ));
+    }
+    suspicious(question)?;
+    let times = |k: usize| k < width && looks_like_times(question.rows, k);
+    let (rating, time) = match width {
+        2 => (None, None),
+        3 if times(2) => (None, Some(2)),
+        3 => (Some(2), None),
+        _ if times(2) && !times(3) => (Some(3), Some(2)),
+        _ => (Some(2), Some(3)),
+    };
+    let is_number = |row: &Vec<String>, k: usize| row[k].parse::<f64>().is_ok() || super::is_missing(&row[k]);
+    let rating = rating.filter(|&k| question.rows.iter().all(|row| is_number(row, k)));
+    Ok(Columns { user, item, rating: asked_rating.or(rating), time: asked_time.or(time), named: false })
+}
+
+/// Three or four columns whose first two are no ids: row numbers of a data frame, or times.
+fn suspicious(question: &Question) -> Result<(), DataError> {
+    let rows = question.rows;
+    if question.width() < 3 || rows.len() < 3 {
+        return Ok(());
+    }
+    let number = |row: &Vec<String>| row[0].parse::<i64>().ok();
+    let counts = rows
+        .windows(2)
+        .all(|w| number(&w[0]).is_some() && number(&w[1]) == number(&w[0]).and_then(|n| n.checked_add(1)));
+    let (problem, guess) = match () {
+        () if counts => ("column 1 counts the lines: each line would be a user of its own", "user = 2, item = 3"),
+        () if looks_like_times(rows, 0) && !(2..question.width()).any(|k| looks_like_times(rows, k)) => {
+            ("column 1 looks like times", "user = 2, item = 3")
+        }
+        () if looks_like_times(rows, 1) && !(2..question.width()).any(|k| looks_like_times(rows, k)) => {
+            ("column 2 looks like times", "user = 1, item = 3")
+        }
+        () => return Ok(()),
+    };
+    let shown = question.all_shown(0..question.width());
+    Err(question.refuse(
+        format!("{problem} ({shown})"),
+        format!("say which columns are meant, such as data.columns = {{ {guess} }}"),
+    ))
+}
+
+/// Seconds or milliseconds of the years 1990 to 2100 in every row, and not all the same.
+fn looks_like_times(rows: &[Vec<String>], column: usize) -> bool {
+    let is_time = |row: &Vec<String>| {
+        row[column].parse::<f64>().is_ok_and(|v| (6.3e8..4.2e9).contains(&v) || (6.3e11..4.2e12).contains(&v))
+    };
+    !rows.is_empty()
+        && rows.iter().all(is_time)
+        && (rows.len() == 1 || rows.iter().any(|r| r[column] != rows[0][column]))
+}
+
+/// The types of RecBole's header.
+pub(crate) fn typed<'a>(path: &Path, line: u64, header: &'a [String]) -> Result<Vec<&'a str>, DataError> {
+    let kind = |field: &'a String| {
+        let kind = field.rsplit_once(':').map(|(_, kind)| kind);
+        kind.filter(|kind| matches!(*kind, "token" | "token_seq" | "float" | "float_seq")).ok_or_else(|| {
+            DataError::at_line(
+                path,
+                line,
+                format!("the header field `{field}` has no type"),
+                "RecBole headers read `user_id:token`; set data.format = \"pairs\" for tables without types",
+            )
+        })
+    };
+    header.iter().map(kind).collect()
+}
+
+/// Columns of a typed header: by name among those of type `token`; where two such columns are and one is known, the other
+/// is the other side.
+pub(crate) fn find_typed(question: &Question, kinds: &[&str]) -> Result<Columns, DataError> {
+    let names = question.names.unwrap_or_default();
+    let mut asked = [None; 4];
+    for (slot, role) in asked.iter_mut().zip(Role::ALL) {
+        *slot = question.asked(role)?;
+    }
+    let tokens: Vec<usize> = (0..names.len()).filter(|&k| kinds[k] == "token").collect();
+    let known = |role: Role| match names::candidates(role, names).as_slice() {
+        [one] if tokens.contains(one) => Some(*one),
+        _ => None,
+    };
+    let sides = [asked[0].or_else(|| known(Role::User)), asked[1].or_else(|| known(Role::Item))];
+    if let ([first, second], [user, item]) = (tokens.as_slice(), sides)
+        && user.is_some() != item.is_some()
+    {
+        let other = |one: usize| if *first == one { *second } else { *first };
+        asked[0] = user.or(item.map(other));
+        asked[1] = item.or(user.map(other));
+    }
+    if tokens.len() < 2 && asked[..2].contains(&None) {
+        let shown = question.all_shown(0..names.len());
+        return Err(question.refuse(
+            format!("fewer than two columns of type token: {shown}"),
+            "an interaction needs user_id:token and item_id:token",
+        ));
+    }
+    by_name(question, names, asked)
+}
