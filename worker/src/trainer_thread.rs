@@ -189,6 +189,10 @@ fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dat
     let dataset = dataset.map_err(Failure::bad_input)?;
     let m = &dataset.manifest;
     tracing::info!(users = m.users, items = m.items, train = m.train, validation = m.validation, test = m.test, "data");
+    for line in m.reading.lines() {
+        tracing::info!("read {line}");
+        uplink.send_blocking(Message::Notice(format!("read {line}")));
+    }
     for repair in &m.repairs {
         let notice = format!("data: {} ({})", repair.what, repair.count);
         tracing::warn!("{notice}");

@@ -108,13 +108,14 @@ pub(crate) fn locate(
         (Some(train), validation, Some(test)) => Parts::Apart { train, validation, test },
         (Some(train), None, None) => Parts::Whole(train),
         (Some(_), Some(_), None) => return Err(missing("test", "test")),
-        (None, None, None) => match pick(&files) {
-            Some(one) if files.len() > 1 => {
+        (None, None, None) => {
+            let chosen = if files.len() > 1 { pick(&files) } else { None };
+            if let Some(one) = chosen {
                 let others: Vec<PathBuf> = files.iter().filter(|file| **file != one).cloned().collect();
                 return Ok(Located { parts: Parts::Whole(one), passed_over: names(&others) });
             }
-            _ => single(folder, &files, endings)?,
-        },
+            single(folder, &files, endings)?
+        }
         (None, _, _) => return Err(missing("training", "train")),
     };
     Ok(Located { parts, passed_over: vec![] })

@@ -114,6 +114,17 @@ impl Table {
             let advice = "the file has a header and no interaction".into();
             return Err(DataError::Empty { path: self.path.clone(), advice });
         }
+        if counts.lines > 1 && self.layout.count == Some(counts.lines - 1) {
+            return Err(DataError::at_line(
+                &self.path,
+                self.layout.comments + 1,
+                format!(
+                    "the line may count what follows: its third number is that of the {} other lines",
+                    counts.lines - 1
+                ),
+                "remove it; if it is an interaction, set data.header = false",
+            ));
+        }
         repairs.add(wanted.dropped(), counts.low);
         repairs.add("interactions with a missing user or item dropped", counts.missing);
         reading.files.push(self.reading(&records, &counts, sides));

@@ -26,6 +26,13 @@ enum Vote {
 /// `rows`: the first lines of a file, each with the same number of fields.
 pub(crate) fn verdict(rows: &[Vec<String>]) -> Verdict {
     let Some((first, others)) = rows.split_first() else { return Verdict::Unclear };
+    // files that were put together repeat their header
+    let others: Vec<&Vec<String>> = others.iter().filter(|row| *row != first).collect();
+    // a data frame without names, written with its row numbers
+    if first.len() > 2 && first[0].is_empty() && counts_from_zero(&first[1..]) {
+        return Verdict::Header;
+    }
+    let others = others.as_slice();
     let column = |k: usize| others.iter().map(move |row| row[k].as_str());
     if counts_from_zero(first) {
         return numbers(first, others);
@@ -48,7 +55,7 @@ fn counts_from_zero(first: &[String]) -> bool {
 }
 
 /// A first line `0,1,2,..` is a header where a column below it is of another kind.
-fn numbers(first: &[String], others: &[Vec<String>]) -> Verdict {
+fn numbers(first: &[String], others: &[&Vec<String>]) -> Verdict {
     let is_whole = |value: &String| value.parse::<i64>().is_ok();
     if others.is_empty() {
         return Verdict::Unclear;

@@ -34,6 +34,8 @@ pub(crate) struct Layout {
     pub(crate) columns: Columns,
     /// The line of the first interaction, where no column could tell whether it is a header.
     pub(crate) unclear: Option<u64>,
+    /// The third number of a first line of three whole numbers: it may say how many lines follow.
+    pub(crate) count: Option<u64>,
 }
 
 /// # Errors
@@ -57,11 +59,20 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
         compression: sample.compression,
         separator: candidate.separator,
         width: candidate.width,
-        header,
         comments: sample.comments,
         columns,
+        count: if header.is_none() && data.header.is_none() { count(&rows[0]) } else { None },
+        header,
         unclear: (verdict == Verdict::Unclear).then_some(first),
     })
+}
+
+fn count(first: &[String]) -> Option<u64> {
+    let numbers: Option<Vec<u64>> = first.iter().map(|field| field.parse().ok()).collect();
+    match numbers?.as_slice() {
+        [_, _, count] => Some(*count),
+        _ => None,
+    }
 }
 
 /// As [`find`], for RecBole's files, whose first line gives each column a type.
@@ -80,6 +91,7 @@ pub(crate) fn find_typed(path: &Path, data: &Data) -> Result<Layout, DataError> 
         header: Some((first, rows[0].clone())),
         comments: sample.comments,
         unclear: None,
+        count: None,
     })
 }
 

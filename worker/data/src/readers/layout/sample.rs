@@ -158,10 +158,31 @@ pub(crate) fn choose(sample: &Sample, data: &Data) -> Result<Candidate, DataErro
     };
     // `u1 a,b` in every line: blanks that leave fewer users are the separator, and the commas belong to the items
     let blank = all.len() - 1;
-    let fewer_users = |k: usize| 5 * all[blank].distinct(0) < 4 * all[k].distinct(0);
-    let best =
-        if named.is_none() && best != blank && sensible.contains(&blank) && fewer_users(best) { blank } else { best };
+    if named.is_some() || best == blank || !sensible.contains(&blank) {
+        return Ok(all.swap_remove(best));
+    }
+    let (blanks, marks) = (all[blank].distinct(0), all[best].distinct(0));
+    if 5 * blanks < 4 * marks {
+        return Ok(all.swap_remove(blank));
+    }
+    // tabs are blanks too, and no id holds a control character
+    let control = matches!(&all[best].separator, Separator::Text(text) if text.contains(char::is_control));
+    let told_by_ending = control || ending.iter().any(|e| e == "csv" || e == "tsv");
+    if blanks == marks && all[blank].width == all[best].width && !told_by_ending {
+        return Err(either(sample, &all[best], &all[blank]));
+    }
     Ok(all.swap_remove(best))
+}
+
+/// Two separators that fit equally well.
+fn either(sample: &Sample, one: &Candidate, other: &Candidate) -> DataError {
+    let first = |c: &Candidate| format!("user `{}` and item `{}`", c.rows[0].fields[0], c.rows[0].fields[1]);
+    DataError::at_line(
+        &sample.path,
+        one.rows[0].line,
+        format!("{} give {}, {} give {}", one.separator, first(one), other.separator, first(other)),
+        "say which is meant, such as data.separator = \",\" or data.separator = \"blank\"",
+    )
 }
 
 fn unfit(sample: &Sample, closest: &Candidate, all: &[Candidate]) -> DataError {
