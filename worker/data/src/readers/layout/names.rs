@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_lists_every_name() {
+        let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/data.md");
+        let text = std::fs::read_to_string(reference).unwrap();
+        for role in Role::ALL {
+            let groups =
+                role.names().iter().map(|group| group.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" "));
+            let row = format!("| {} | {} |", role.name(), groups.collect::<Vec<_>>().join("; then "));
+            assert!(text.contains(&row), "docs/data.md should have: {row}");
+        }
+    }
+
+    #[test]
     fn no_name_has_two_roles_or_stands_twice() {
         let all: Vec<&str> = Role::ALL.iter().flat_map(|r| r.names().iter().copied().flatten().copied()).collect();
         let distinct: std::collections::BTreeSet<&str> = all.iter().copied().collect();
