@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! * `pairs`, `adjacency`, `recbole`, `npz`: one format each.
+//! * `matrices`: what the formats of matrices share.
 //! * `files`: which files are which part. `tables`: external ids. `split`: holding interactions out.
 //! * `npy`: numpy arrays, also used for text embeddings.
 //!
@@ -9,6 +10,7 @@
 
 mod adjacency;
 mod files;
+mod matrices;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
