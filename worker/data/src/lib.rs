@@ -1,7 +1,7 @@
 //! Datasets, batch order and checkpoints: everything a run reads before training and keeps after it.
 //!
 //! # Layout
-//! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of four formats.
+//! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of five formats.
 //! * [`Interactions`]: user-item pairs as CSR. [`Embeddings`]: a dense table of `f32`.
 //! * [`recbole`]: RecBole's typed tables by themselves (titles, genres, ages).
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.

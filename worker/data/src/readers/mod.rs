@@ -1,10 +1,10 @@
 //! Dataset files -> interactions with internal ids, in three parts, and a catalog.
 //!
 //! # Layout
-//! * `pairs`, `adjacency`, `recbole`, `npz`: one format each.
+//! * `pairs`, `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
 //! * `matrices`: what the formats of matrices share.
 //! * `files`: which files are which part. `tables`: external ids. `split`: holding interactions out.
-//! * `npy`: numpy arrays, also used for text embeddings.
+//! * `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
@@ -14,7 +14,9 @@ mod matrices;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
+pub(crate) mod pickle;
 pub mod recbole;
+pub(crate) mod rlmrec;
 mod split;
 mod tables;
 
@@ -41,6 +43,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
         Format::Pairs => ending(&pairs::ENDINGS)?,
         Format::Adjacency => ending(&adjacency::ENDINGS)?,
         Format::Recbole => recbole::locate(folder)?.needs_split(),
+        Format::Rlmrec => rlmrec::locate(folder)?.needs_split(),
     };
     let wanted = Wanted { min_rating: data.min_rating, time: needs_split && data.split == Split::Time };
     let (catalog, parts) = match data.format {
@@ -48,6 +51,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
         Format::Pairs => pairs::read(folder, &wanted, repairs)?,
         Format::Adjacency => adjacency::read(folder, &wanted)?,
         Format::Recbole => recbole::read(folder, &wanted, repairs)?,
+        Format::Rlmrec => rlmrec::read(folder, &wanted, repairs)?,
     };
     let [train, validation, test] = split::into_three(parts, data, seed, repairs);
     Ok(Content { catalog, train, validation, test })
