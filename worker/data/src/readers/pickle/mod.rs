@@ -6,7 +6,7 @@
 //! scipy.sparse matrices. Everything else is an error that gives the name. No code of a file is ever run.
 //!
 //! # Layout
-//! * `opcode`: names of the opcodes, and why the others are refused.
+//! * `input`: lengths, numbers and strings of the file. `opcode`: names of the opcodes, and why the others are refused.
 //! * `machine`: the stack machine. `object`: what it makes; nothing is copied or nested, objects refer to each other by
 //!   number, so no cycle, depth or repetition in a file costs more than its length.
 //! * `numpy`: arrays and dtypes. `scipy`: sparse matrices.
@@ -16,6 +16,7 @@
 //! array; candle-core's pickle module knows torch's globals and the opcodes of protocol 2 alone, copies every value,
 //! and would bring a tensor library into this crate.
 
+mod input;
 mod machine;
 mod numpy;
 mod object;

@@ -113,8 +113,12 @@ fn kind(objects: &Objects, dtype: Id) -> Result<Kind, Refusal> {
 }
 
 fn latin1(text: &str) -> Result<Vec<u8>, Refusal> {
-    let bytes = text.chars().map(u8::try_from).collect::<Result<_, _>>();
-    bytes.map_err(|_| Refusal::damaged("the bytes of an array hold a character beyond 255"))
+    let mut bytes = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        let byte = u8::try_from(letter);
+        bytes.push(byte.map_err(|_| Refusal::damaged("the bytes of an array hold a character beyond 255"))?);
+    }
+    Ok(bytes)
 }
 
 /// A tuple of sizes, as a shape is.
