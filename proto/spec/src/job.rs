@@ -55,7 +55,8 @@ pub struct Data {
     pub synthetic: Option<Synthetic>,
     #[serde(default)]
     pub format: Format,
-    /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by these default names when the key is absent.
+    /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by default names when the key is absent
+    /// ([`Data::text_files`]).
     #[serde(default)]
     pub text: Option<TextFiles>,
     /// Interactions rated below this are dropped (formats that carry ratings). Without it, interactions rated 0 are
@@ -100,6 +101,15 @@ impl Data {
             missing_ids: MissingIds::default(),
             split: Split::default(),
             split_ratio: default_split_ratio(),
+        }
+    }
+
+    /// The files of the text tables: those of the key, or the default names of the format.
+    pub fn text_files(&self) -> TextFiles {
+        match (&self.text, self.format) {
+            (Some(files), _) => files.clone(),
+            (None, Format::Rlmrec) => TextFiles::rlmrec(),
+            (None, Format::Pairs | Format::Adjacency | Format::Recbole | Format::Npz) => TextFiles::default(),
         }
     }
 }
@@ -198,6 +208,9 @@ pub enum Format {
     /// Sparse matrices as numpy archives: `row`/`col`/`shape`, or scipy's COO and CSR.
     #[default]
     Npz,
+    /// The datasets of RLMRec, IRLLRec and SSLRec as they are: pickled scipy matrices `trn_mat.pkl`, `val_mat.pkl` and
+    /// `tst_mat.pkl`, with pickled text tables. No code of a pickle is run.
+    Rlmrec,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,7 +223,7 @@ pub enum Split {
     Time,
 }
 
-/// Frozen text embeddings, `.npy` or `.safetensors`, one row a user or item.
+/// Frozen text embeddings, `.npy`, `.safetensors` or `.pkl`, one row a user or item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFiles {
@@ -236,6 +249,16 @@ impl TextFiles {
     }
     fn item_intent() -> String {
         "itm_intent_emb.npy".into()
+    }
+
+    /// The names in the datasets of RLMRec and IRLLRec; RLMRec has only the two profile tables.
+    fn rlmrec() -> TextFiles {
+        TextFiles {
+            user_profile: "usr_emb_np.pkl".into(),
+            item_profile: "itm_emb_np.pkl".into(),
+            user_intent: "user_intent_emb_3.pkl".into(),
+            item_intent: "item_intent_emb_3.pkl".into(),
+        }
     }
 }
 

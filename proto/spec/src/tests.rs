@@ -1,6 +1,6 @@
 //! Job files as users write them, good and bad.
 
-use crate::{JobSpec, ModelKind, Override, SpecError, TranslationPrecision, parse};
+use crate::{Data, Format, JobSpec, ModelKind, Override, SpecError, TextFiles, TranslationPrecision, parse};
 
 const MINIMAL: &str = "[job]\nname = \"a\"\n\n[data]\npath = \"data\"\n\n[model]\nkind = \"irllrec\"\n";
 
@@ -136,6 +136,17 @@ fn columns_are_named_or_counted() {
     assert_eq!(error.field.as_deref(), Some("data.columns.item"), "{error}");
     let error = refused(&text.replace("item = 3", "item = [3]"), &[]);
     assert!(error.message.contains("by its place counted from 1"), "{error}");
+}
+
+#[test]
+fn text_tables_have_the_names_of_their_format() {
+    let names = |format| Data::at("d", format).text_files();
+    assert_eq!(names(Format::Npz), TextFiles::default());
+    assert_eq!(names(Format::Rlmrec).user_profile, "usr_emb_np.pkl");
+    assert_eq!(names(Format::Rlmrec).item_intent, "item_intent_emb_3.pkl");
+    let named = TextFiles { user_profile: "u.npy".into(), ..TextFiles::default() };
+    let data = Data { text: Some(named.clone()), ..Data::at("d", Format::Rlmrec) };
+    assert_eq!(data.text_files(), named);
 }
 
 #[test]

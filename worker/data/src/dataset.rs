@@ -80,7 +80,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn load_text(&mut self, data: &Data, root: &Path, keep: Option<&[u32]>) -> Result<(), DataError> {
-        let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
+        let (folder, files) = (root.join(&data.path), data.text_files());
         let mut digest = self.digest();
         digest.text();
         let (users, items) = (self.users(), self.items());
@@ -94,7 +94,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn text_widths(data: &Data, root: &Path) -> Result<[usize; 2], DataError> {
-        let (folder, files) = (root.join(&data.path), data.text.clone().unwrap_or_default());
+        let (folder, files) = (root.join(&data.path), data.text_files());
         let width = |file: &str| Embeddings::width_of(&folder.join(file));
         Ok([width(&files.user_profile)?, width(&files.user_intent)?])
     }

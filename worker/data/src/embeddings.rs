@@ -1,4 +1,4 @@
-//! Frozen text embeddings: dense `f32` tables from `.npy` or `.safetensors`, checked value by value.
+//! Frozen text embeddings: dense `f32` tables from `.npy`, `.safetensors` or a pickle, checked value by value.
 
 mod file;
 
@@ -41,7 +41,7 @@ impl Embeddings {
         Ok(TableFile::open(path)?.width)
     }
 
-    /// Reads a `.npy` (f16, f32, f64) or `.safetensors` (one tensor; f16, bf16, f32) table.
+    /// Reads a `.npy` or `.pkl` (f16, f32, f64) or `.safetensors` (one tensor; f16, bf16, f32) table.
     ///
     /// # Errors
     /// A missing, truncated or foreign file, a table that is not two-dimensional, or a value that is not finite

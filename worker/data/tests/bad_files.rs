@@ -40,6 +40,7 @@ const NPZ: Case = Case { name: "", format: Format::Npz, keys: "", text: false, m
 const TEXT: Case = Case { text: true, make: good_text, ..NPZ };
 const PAIRS: Case = Case { format: Format::Pairs, ..NPZ };
 const RECBOLE: Case = Case { format: Format::Recbole, ..NPZ };
+const RLMREC: Case = Case { format: Format::Rlmrec, ..NPZ };
 const LISTS: Case = Case { format: Format::Adjacency, ..NPZ };
 
 #[rustfmt::skip]
@@ -126,7 +127,7 @@ const CASES: &[Case] = &[
     Case { name: "truncated safetensors", keys: "text = { user_profile = \"u.safetensors\" }", make: |d| { good_text(d); d.put("u.safetensors", &safetensors(&[("a", &[3, 2], &[0.; 6])])); d.cut("u.safetensors", 70); },
         message: "DIR/u.safetensors: not a safetensors file (a header of 64 bytes in a file of 70): write it again; it may be truncated", ..TEXT },
     Case { name: "unknown ending", keys: "text = { user_profile = \"u.bin\" }", make: |d| { good_text(d); d.put("u.bin", b"0"); },
-        message: "DIR/u.bin: the ending is neither .npy nor .safetensors: text embeddings are read from these two formats", ..TEXT },
+        message: "DIR/u.bin: the ending is none of .npy, .safetensors and .pkl: text embeddings are read from these formats", ..TEXT },
 
     Case { name: "empty pair file", make: |d| d.put("all.txt", b"\n \n"),
         message: "DIR/all.txt is empty: it should hold one entry a line", ..PAIRS },
@@ -170,7 +171,34 @@ const CASES: &[Case] = &[
         message: "DIR/a.item:2: 1 fields, the header names 2: separate fields by one tab; the file may be truncated", ..RECBOLE },
     Case { name: "no .inter file", make: |d| d.put("a.item", b"item_id:token\n2\n"),
         message: "DIR/NAME.inter is missing: the folder has no RecBole interaction file: check data.path and data.format", ..RECBOLE },
+
+    Case { name: "pickled matrices read as archives", make: pickled_numbers,
+        message: "DIR/train.npz is missing: the folder holds trn_mat.pkl, tst_mat.pkl, val_mat.pkl, matrices as RLMRec, IRLLRec and SSLRec ship them: set data.format = \"rlmrec\"", ..NPZ },
+    Case { name: "pickled matrices read as pairs", make: |d| { pickled_numbers(d); d.put("usr_emb_np.pkl", b"x"); },
+        message: "DIR/train.txt is missing: the folder holds trn_mat.pkl, tst_mat.pkl, val_mat.pkl, matrices as RLMRec, IRLLRec and SSLRec ship them: set data.format = \"rlmrec\"", ..PAIRS },
+    Case { name: "pickled texts beside other interactions", make: |d| { good_npz(d); d.put("usr_emb_np.pkl", b"x"); d.put("itm_emb_np.pkl", b"x"); },
+        message: "DIR/usr_emb.npy is missing: the folder holds itm_emb_np.pkl, usr_emb_np.pkl, text tables as RLMRec and IRLLRec ship them: name them under data.text, such as user_profile = \"usr_emb_np.pkl\"; data.format = \"rlmrec\" reads them by these names, beside trn_mat.pkl", ..TEXT },
+    Case { name: "pickles without a matrix", make: |d| d.put("usr_emb_np.pkl", b"x"),
+        message: "DIR/trn_mat.pkl is missing: format \"rlmrec\" reads trn_mat.pkl, val_mat.pkl and tst_mat.pkl (or train_mat, valid_mat, test_mat): check data.path and data.format", ..RLMREC },
+    Case { name: "pickles of numbers", make: pickled_numbers,
+        message: "DIR/trn_mat.pkl: the pickle holds a number, not a scipy.sparse matrix: save one matrix of users x items, as pickle.dump(scipy.sparse.coo_matrix(...), file) does", ..RLMREC },
+    Case { name: "pickle of code", make: |d| { pickled_numbers(d); d.put("trn_mat.pkl", b"cos\nsystem\n(S'true'\ntR."); },
+        message: "DIR/trn_mat.pkl: not a pickle of protocol 2 to 5; it may be one of protocol 0 or 1: write it again with pickle.dump(matrix, file, protocol=4)", ..RLMREC },
+    Case { name: "pickle of code, protocol 2", make: |d| { pickled_numbers(d); d.put("trn_mat.pkl", b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R."); },
+        message: "DIR/trn_mat.pkl: the pickle refers to `os.system`, which is neither a matrix nor an array (byte 2): refusing: no code of a pickle is run; save one scipy.sparse matrix or one numpy array", ..RLMREC },
+    Case { name: "packed pickle", make: |d| { pickled_numbers(d); d.put("trn_mat.pkl", b"\x1f\x8b\x08\0"); },
+        message: "DIR/trn_mat.pkl: the file is compressed by gzip: unpack it: gunzip < OLD > NEW", ..RLMREC },
+    Case { name: "empty pickle", make: |d| { pickled_numbers(d); d.put("trn_mat.pkl", b""); },
+        message: "DIR/trn_mat.pkl is empty: write it again with pickle.dump", ..RLMREC },
+    Case { name: "text table that is a number", keys: "text = { user_profile = \"u.pkl\" }", make: |d| { good_text(d); d.put("u.pkl", b"\x80\x04K\x01."); },
+        message: "DIR/u.pkl: the pickle holds a number, not a numpy array: save one table with a row for each user or item, as pickle.dump(numpy.array(...), file) does", ..TEXT },
 ];
+
+fn pickled_numbers(dir: &Folder) {
+    for name in ["trn_mat.pkl", "val_mat.pkl", "tst_mat.pkl"] {
+        dir.put(name, b"\x80\x04K\x01.");
+    }
+}
 
 #[test]
 fn each_bad_file_is_told_in_words() {

@@ -45,6 +45,8 @@ const CASES: &[(&str, Format, Outcome)] = &[
     ("message-gzip-named-csv", PAIRS, Reads(30, 30, 180)),
     ("message-hidden-twin", PAIRS, Reads(30, 30, 180)),
     ("message-movielens-folder", PAIRS, Reads(30, 30, 180)),
+    ("message-pickled-matrices", Format::Npz, Refuses(&["trn_mat.pkl", "data.format = \"rlmrec\""])),
+    ("message-pickled-matrices", Format::Rlmrec, Refuses(&["trn_mat.pkl"])),
     ("message-utf16", PAIRS, Refuses(&["all.csv", "UTF-16", "iconv -f utf-16"])),
     ("message-validation-within-training", PAIRS, Refuses(&["all 30 interactions of the validation part are in the training part too"])),
     // missing values

@@ -3,9 +3,9 @@
 
 mod files;
 
-use accord_data::{Dataset, DatasetManifest, Embeddings, Reading, TextTables, prepared, recbole};
+use accord_data::{Dataset, Embeddings, TextTables, prepared, recbole};
 use accord_spec::Format;
-use files::{Folder, coo, ints, npy, safetensors, zip};
+use files::{Folder, coo, ints, npy, safetensors, without_reading, zip};
 use proptest::prelude::*;
 
 const TRAIN: [(i32, i32); 5] = [(0, 0), (1, 1), (1, 3), (2, 2), (2, 3)];
@@ -28,11 +28,6 @@ fn load(folder: &Folder, format: Format, keys: &str) -> Dataset {
 /// `(what, count)` of each repair.
 fn repairs(dataset: &Dataset) -> Vec<(&str, u64)> {
     dataset.manifest.repairs.iter().map(|r| (r.what.as_str(), r.count)).collect()
-}
-
-/// The manifest, without how the files were understood.
-fn without_reading(dataset: &Dataset) -> DatasetManifest {
-    DatasetManifest { reading: Reading::default(), ..dataset.manifest.clone() }
 }
 
 fn npz() -> Folder {

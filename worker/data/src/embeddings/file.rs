@@ -3,6 +3,7 @@
 
 use crate::error::DataError;
 use crate::readers::npy::{self, fixed};
+use crate::readers::{pickle, rlmrec};
 use half::bf16;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
@@ -32,6 +33,8 @@ pub(super) struct TableFile {
     element: Element,
     /// In memory as its transpose
     column_major: bool,
+    /// A pickle has no header to read by itself: all values at once, checked and row-major.
+    whole: Option<Vec<f32>>,
 }
 
 /// What a header says, and where the values lie.
@@ -49,9 +52,11 @@ impl TableFile {
         let mut file = File::open(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => DataError::Missing {
                 path: path.into(),
-                advice: "models rlmrec-con and irllrec need text embeddings: run `coordinator data fetch`, name the \
-                         file under data.text, or train model.kind = \"lightgcn\""
-                    .into(),
+                advice: path.parent().and_then(rlmrec::instead_of_texts).unwrap_or_else(|| {
+                    "models rlmrec-con and irllrec need text embeddings: run `coordinator data fetch`, name the \
+                     file under data.text, or train model.kind = \"lightgcn\""
+                        .into()
+                }),
             },
             _ => unreadable(path)(source),
         })?;
@@ -59,14 +64,19 @@ impl TableFile {
         if bytes == 0 {
             return Err(DataError::Empty { path: path.into(), advice: "write the embeddings again".into() });
         }
+        if pickle::ENDINGS.iter().any(|ending| path.extension().is_some_and(|e| e == *ending)) {
+            let pickle::Dense { rows, width, values } = pickle::dense(path)?;
+            let (path, element, whole) = (path.into(), Element::F32, Some(values));
+            return Ok(TableFile { path, file, rows, width, element, column_major: false, whole });
+        }
         let Layout { shape, element, column_major, from } = match path.extension().and_then(|e| e.to_str()) {
             Some("npy") => npy_layout(path, &mut file, bytes)?,
             Some("safetensors") => safetensors_layout(path, &mut file, bytes)?,
             _ => {
                 return Err(DataError::malformed(
                     path,
-                    "the ending is neither .npy nor .safetensors",
-                    "text embeddings are read from these two formats",
+                    "the ending is none of .npy, .safetensors and .pkl",
+                    "text embeddings are read from these formats",
                 ));
             }
         };
@@ -82,7 +92,7 @@ impl TableFile {
             return Err(DataError::Empty { path: path.into(), advice });
         }
         file.seek(SeekFrom::Start(from)).map_err(unreadable(path))?;
-        Ok(TableFile { path: path.into(), file, rows, width, element, column_major })
+        Ok(TableFile { path: path.into(), file, rows, width, element, column_major, whole: None })
     }
 
     /// The values in blocks of whole rows, in order: `sink(first row, values)`. A column-major table is one block.
@@ -90,6 +100,10 @@ impl TableFile {
     /// # Errors
     /// A value that is not finite (row and column are named), or a file that cannot be read.
     pub(super) fn each_block(mut self, sink: &mut dyn FnMut(usize, &[f32])) -> Result<(), DataError> {
+        if let Some(values) = self.whole {
+            sink(0, &values);
+            return Ok(());
+        }
         let row_bytes = self.width * self.element.size();
         let most = if self.column_major { self.rows } else { (BLOCK / row_bytes).clamp(1, self.rows) };
         let mut bytes = vec![0; most * row_bytes];

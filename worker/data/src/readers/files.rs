@@ -1,5 +1,6 @@
 //! Which files of a folder are the dataset's parts, and what a reader hands over. Reads no contents but plain text.
 
+use super::rlmrec;
 use crate::error::DataError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,9 +64,9 @@ impl<T> Parts<T> {
     }
 }
 
-const TRAIN: [&str; 3] = ["trn", "train", "trn_mat"];
-const VALIDATION: [&str; 5] = ["val", "valid", "validation", "val_mat", "dev"];
-const TEST: [&str; 3] = ["tst", "test", "tst_mat"];
+const TRAIN: [&str; 4] = ["trn", "train", "trn_mat", "train_mat"];
+const VALIDATION: [&str; 6] = ["val", "valid", "validation", "val_mat", "valid_mat", "dev"];
+const TEST: [&str; 4] = ["tst", "test", "tst_mat", "test_mat"];
 /// Text files of a dataset's folder that never hold interactions.
 const BESIDE: [&str; 7] = ["users", "items", "item_titles", "readme", "user_list", "item_list", "license"];
 
@@ -82,7 +83,22 @@ pub(crate) fn locate(
     endings: &[&str],
     pick: &dyn Fn(&[PathBuf]) -> Option<PathBuf>,
 ) -> Result<Located, DataError> {
-    let files = list(folder, endings)?;
+    assign(folder, list(folder, endings)?, endings, pick)
+}
+
+/// Whether a file's name is that of a part.
+pub(crate) fn is_part(path: &Path) -> bool {
+    let stem = stem(path);
+    TRAIN.iter().chain(&VALIDATION).chain(&TEST).any(|name| *name == stem)
+}
+
+/// As [`locate`], among these files of the folder.
+pub(crate) fn assign(
+    folder: &Path,
+    files: Vec<PathBuf>,
+    endings: &[&str],
+    pick: &dyn Fn(&[PathBuf]) -> Option<PathBuf>,
+) -> Result<Located, DataError> {
     let one = |what: &'static str, names: &[&str]| -> Result<Option<PathBuf>, DataError> {
         let mut found = files.iter().filter(|f| names.contains(&stem(f).as_str()));
         match (found.next(), found.next()) {
@@ -127,10 +143,10 @@ fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<Pa
         [only] => Ok(Parts::Whole(only.clone())),
         [] => Err(DataError::Missing {
             path: folder.join(format!("train.{}", endings[0])),
-            advice: format!(
-                "the folder has no interaction file ending in .{}: check data.path and data.format",
-                endings.join(", .")
-            ),
+            advice: rlmrec::instead_of_interactions(folder).unwrap_or_else(|| {
+                let endings = endings.join(", .");
+                format!("the folder has no interaction file ending in .{endings}: check data.path and data.format")
+            }),
         }),
         _ => Err(DataError::Ambiguous {
             folder: folder.into(),
@@ -171,7 +187,7 @@ pub(crate) fn stem_and_ending(path: &Path) -> (String, String) {
     (stem.into(), ending.into())
 }
 
-fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     stem_and_ending(path).0
 }
 

@@ -1,10 +1,11 @@
 //! Dataset files -> interactions with internal ids, in three parts, and a catalog.
 //!
 //! # Layout
-//! * `pairs`, `adjacency`, `recbole`, `npz`: one format each.
+//! * `pairs`, `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
+//! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
 //! * `files`: which files are which part. `tables`: external ids. `strangers`: held-out ids that training does not have.
-//! * `split`: holding interactions out. `npy`: numpy arrays, also used for text embeddings. `movielens`: titles.
+//! * `split`: holding interactions out. `movielens`: titles.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
@@ -12,12 +13,15 @@ mod adjacency;
 mod fields;
 mod files;
 mod layout;
+mod matrices;
 mod movielens;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
+pub(crate) mod pickle;
 pub mod recbole;
 mod records;
+pub(crate) mod rlmrec;
 mod split;
 mod strangers;
 mod tables;
@@ -63,6 +67,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
         Format::Pairs => pairs::locate(folder, data)?,
         Format::Adjacency => files::locate(folder, &adjacency::ENDINGS, &none)?,
         Format::Recbole => recbole::locate(folder)?,
+        Format::Rlmrec => rlmrec::locate(folder)?,
     };
     let wanted = Wanted { min_rating: data.min_rating, time: located.parts.needs_split() && data.split == Split::Time };
     let source = Source { folder, data, wanted };
@@ -71,6 +76,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
         Format::Pairs => pairs::read(&source, located, repairs)?,
         Format::Adjacency => adjacency::read(&source, located, repairs)?,
         Format::Recbole => recbole::read(&source, located, repairs)?,
+        Format::Rlmrec => rlmrec::read(&source, located, repairs)?,
     };
     strangers::refuse(&parts, &catalog, &reading)?;
     let [train, validation, test] = split::into_three(parts, data, seed, repairs);

@@ -38,7 +38,8 @@ impl Kind {
         }
     }
 
-    fn of(descr: &str) -> Result<Kind, &'static str> {
+    /// By numpy's name, such as `<f4`; the error completes "the array ...".
+    pub(crate) fn of(descr: &str) -> Result<Kind, &'static str> {
         let string = |n: &str| n.parse().map_err(|_| "has an unknown type");
         match descr {
             "|b1" | "?" => Ok(Kind::Bool),
@@ -83,6 +84,13 @@ pub(crate) struct Header {
     pub(crate) shape: Vec<usize>,
 }
 
+impl Header {
+    /// Bytes of the data; none for 2^64 and more.
+    pub(crate) fn data_bytes(&self) -> Option<usize> {
+        self.shape.iter().try_fold(self.kind.size(), |n, &s| n.checked_mul(s))
+    }
+}
+
 /// An array whose data have exactly the length its header says.
 pub(crate) struct Array<'a> {
     pub(crate) header: Header,
@@ -124,7 +132,7 @@ pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Array<'a>, DataE
 
 /// Whether the data have the length that the header says.
 pub(crate) fn same_size(path: &Path, header: &Header, bytes: u64) -> Result<(), DataError> {
-    let needed = header.shape.iter().try_fold(header.kind.size(), |n, &s| n.checked_mul(s));
+    let needed = header.data_bytes();
     if needed.is_some_and(|needed| needed as u64 == bytes) {
         return Ok(());
     }

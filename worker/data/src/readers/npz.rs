@@ -1,13 +1,12 @@
 //! Interaction matrices as numpy archives: `row`/`col` (COO) or `indptr`/`indices` (CSR, CSC), each with `shape`, and
-//! with `data` where scipy wrote them. Ids keep their value: the shape says how many users and items there are.
+//! with `data` where scipy wrote them.
 
-use super::files::{self, Located, Wanted};
+use super::files::Located;
+use super::matrices::{self, Layout, Matrix, Named};
 use super::npy::{self, Array};
-use super::records::Records;
-use super::{Found, Source, tables};
-use crate::error::{DataError, Side};
+use super::{Found, Source};
+use crate::error::DataError;
 use crate::manifest::Repairs;
-use crate::reading::{FileReading, Reading};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,47 +14,11 @@ use zip::ZipArchive;
 
 /// Reads the parts of a dataset and its catalog.
 pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
-    let Source { folder, wanted, .. } = source;
-    let mut shape: Option<([usize; 2], PathBuf)> = None;
-    let mut reading = Reading::default();
-    let parts = located.parts.try_map(|path| {
-        if wanted.time {
-            return Err(DataError::malformed(
-                &path,
-                "data.split = \"time\" and matrices carry no times",
-                "use data.split = \"random\", or give training, validation and test files",
-            ));
-        }
-        let (records, found) = matrix(&path, wanted, repairs)?;
-        reading.files.push(FileReading {
-            file: files::name(&path),
-            form: format!("a matrix of {} users and {} items", found[0], found[1]),
-            interactions: records.len() as u64,
-            ..FileReading::default()
-        });
-        match &shape {
-            Some((expected, first)) if *expected != found => {
-                return Err(DataError::WrongShape {
-                    path,
-                    found: format!("shape {found:?}"),
-                    expected: format!("{} has shape {expected:?}", files::name(first)),
-                    advice: "every part has all users as rows and all items as columns".into(),
-                });
-            }
-            Some(_) => {}
-            None => shape = Some((found, path)),
-        }
-        Ok(records)
-    })?;
-    let [users, items] = shape.map_or([0, 0], |(s, _)| s);
-    reading.users = format!("{users}, rows of the matrices");
-    reading.items = format!("{items}, columns of the matrices");
-    let catalog = tables::Catalog::numbered(folder, users, items)?;
-    Ok(Found { catalog, parts, reading })
+    matrices::read_parts(source, located, repairs, matrix)
 }
 
-/// One matrix and its shape `[users, items]`.
-fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Records, [usize; 2]), DataError> {
+/// One matrix.
+fn matrix(path: &Path) -> Result<Matrix, DataError> {
     let members = Members::open(path)?;
     let shape = members.need("shape")?;
     let shape = match shape.parse()?.integers().as_deref() {
@@ -69,17 +32,13 @@ fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Record
         }
     };
     let format = members.get("format").map(|m| m.parse().map(|a| a.text())).transpose()?.flatten();
-    let (rows, columns) = match (members.get("row"), members.get("col"), members.get("indptr"), members.get("indices"))
-    {
-        (Some(row), Some(col), _, _) => (ids(row, Side::User, shape[0])?, ids(col, Side::Item, shape[1])?),
+    let layout = match (members.get("row"), members.get("col"), members.get("indptr"), members.get("indices")) {
+        (Some(row), Some(col), _, _) => Layout::Coo { row: row.named()?, col: col.named()? },
         (_, _, Some(indptr), Some(indices)) if matches!(format.as_deref(), None | Some("csr")) => {
-            let columns = ids(indices, Side::Item, shape[1])?;
-            (expand(indptr, shape[0], columns.len())?, columns)
+            Layout::Csr { indptr: indptr.named()?, indices: indices.named()? }
         }
         (_, _, Some(indptr), Some(indices)) if format.as_deref() == Some("csc") => {
-            let rows = ids(indices, Side::User, shape[0])?;
-            let columns = expand(indptr, shape[1], rows.len())?;
-            (rows, columns)
+            Layout::Csc { indptr: indptr.named()?, indices: indices.named()? }
         }
         _ => {
             let kind = format
@@ -87,108 +46,8 @@ fn matrix(path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<(Record
             return Err(DataError::malformed(path, kind, "save matrix.tocoo() or matrix.tocsr()"));
         }
     };
-    if rows.len() != columns.len() {
-        return Err(DataError::malformed(
-            path,
-            format!("{} rows and {} columns", rows.len(), columns.len()),
-            "`row` and `col` must be equally long",
-        ));
-    }
-    if rows.is_empty() {
-        return Err(DataError::Empty { path: path.into(), advice: "the matrix has no interaction".into() });
-    }
-    // a header alone must not make the process allocate gigabytes
-    if shape.iter().any(|&n| n > 1000 * (rows.len() + 1000)) {
-        return Err(DataError::malformed(
-            path,
-            format!("shape {shape:?} with {} interactions", rows.len()),
-            "the shape is damaged, or over 99.9 % of its rows are unused: renumber the ids",
-        ));
-    }
-    let values = values(&members, rows.len())?;
-    if wanted.min_rating.is_some() && values.is_none() {
-        return Err(DataError::malformed(
-            path,
-            "data.min_rating is set and the matrix has no `data`",
-            "remove data.min_rating, or save the ratings as the matrix's values",
-        ));
-    }
-    let mut records = Records::default();
-    let (mut zeros, mut low) = (0, 0);
-    for (k, (&user, &item)) in rows.iter().zip(&columns).enumerate() {
-        match (&values, wanted.min_rating) {
-            (Some(v), _) if v[k] == 0.0 => zeros += 1,
-            (Some(v), Some(least)) if v[k] < least => low += 1,
-            _ => records.push(user, item, None),
-        }
-    }
-    repairs.add("stored zeros dropped", zeros);
-    if let Some(least) = wanted.min_rating {
-        repairs.add(format!("interactions rated below data.min_rating = {least} dropped"), low);
-    }
-    Ok((records, shape))
-}
-
-fn values(members: &Members, len: usize) -> Result<Option<Vec<f64>>, DataError> {
-    let Some(member) = members.get("data") else { return Ok(None) };
-    match member.parse()?.numbers() {
-        Some(values) if values.len() == len && values.iter().all(|v| !v.is_nan()) => Ok(Some(values)),
-        Some(values) if values.len() == len => {
-            Err(DataError::malformed(&member.path, "a value is NaN", "matrix values are ratings, or 1"))
-        }
-        _ => Err(DataError::malformed(
-            &member.path,
-            format!("not one number for each of the {len} interactions"),
-            "save it again with scipy.sparse.save_npz",
-        )),
-    }
-}
-
-/// Ids below `count`.
-fn ids(member: &Member, side: Side, count: usize) -> Result<Vec<u32>, DataError> {
-    let values = integers(member)?;
-    let mut out = Vec::with_capacity(values.len());
-    for (entry, id) in values.into_iter().enumerate() {
-        let place = || format!("{}, entry {entry}", member.path.display());
-        match u32::try_from(id) {
-            _ if id < 0 => return Err(DataError::NegativeId { place: place(), side, id }),
-            Ok(small) if (small as usize) < count => out.push(small),
-            _ => return Err(DataError::OutOfRange { place: place(), side, id: id as u64, count }),
-        }
-    }
-    Ok(out)
-}
-
-fn integers(member: &Member) -> Result<Vec<i64>, DataError> {
-    let array = member.parse()?;
-    array.integers().ok_or_else(|| {
-        DataError::malformed(
-            &member.path,
-            format!("the ids are {}", array.header.kind),
-            "save ids as integers below 2^31",
-        )
-    })
-}
-
-/// Row number of each entry, from the offsets of the rows.
-fn expand(indptr: &Member, rows: usize, entries: usize) -> Result<Vec<u32>, DataError> {
-    let offsets = integers(indptr)?;
-    let valid = offsets.len() == rows.saturating_add(1)
-        && offsets.first() == Some(&0)
-        && offsets.last() == Some(&(entries as i64))
-        && offsets.is_sorted();
-    if !valid {
-        return Err(DataError::malformed(
-            &indptr.path,
-            format!("not {rows} + 1 ascending offsets from 0 to {entries}"),
-            "the matrix is damaged: save it again",
-        ));
-    }
-    let mut out = Vec::with_capacity(entries);
-    for (row, pair) in offsets.windows(2).enumerate() {
-        out.resize(pair[1] as usize, row as u32);
-    }
-    Ok(out)
+    let data = members.get("data").map(Member::named).transpose()?;
+    Matrix::new(path, shape, &layout, data.as_ref())
 }
 
 /// The unpacked arrays of an archive.
@@ -215,6 +74,10 @@ impl Member {
         }
         debug_assert!(array.len() <= self.bytes.len());
         Ok(array)
+    }
+
+    fn named(&self) -> Result<Named<'_>, DataError> {
+        Ok(Named { place: self.path.clone(), array: self.parse()? })
     }
 }
 

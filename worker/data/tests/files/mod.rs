@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a failure here is a failing test")]
 
+use accord_data::{Dataset, DatasetManifest, Reading};
 use accord_spec::{Data, Format};
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -59,6 +60,11 @@ pub fn data(path: &str, format: Format, keys: &str) -> Data {
         "[job]\nname = \"a\"\n[data]\npath = {path:?}\nformat = \"{format}\"\n{keys}\n[model]\nkind = \"lightgcn\"\n"
     );
     accord_spec::parse(&text, &[]).unwrap().data
+}
+
+/// The manifest, without how the files were understood.
+pub fn without_reading(dataset: &Dataset) -> DatasetManifest {
+    DatasetManifest { reading: Reading::default(), ..dataset.manifest.clone() }
 }
 
 pub fn npy(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
