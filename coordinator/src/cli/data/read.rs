@@ -1,0 +1,158 @@
+//! How `data inspect` and `data import` read a dataset: the keys of `[data]` as arguments, and what is told by the files.
+
+use crate::cli::{Usage, output};
+use accord_data::Dataset;
+use accord_spec::{Data, Format};
+use clap::{Args, ValueEnum};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where a dataset lies and how it is read.
+#[derive(Args, Debug)]
+pub struct ReadArgs {
+    /// Folder of the dataset, or s3://bucket/prefix
+    #[arg(value_name = "DIR")]
+    pub folder: String,
+    /// How the interactions lie on disk [default: by the files' names]
+    #[arg(long, value_enum)]
+    pub format: Option<FormatName>,
+    /// Drop interactions rated below this
+    #[arg(long, value_name = "RATING")]
+    pub min_rating: Option<f64>,
+    /// Seed of the split, where one file has to be split (job.seed)
+    #[arg(long, default_value_t = 2023)]
+    pub seed: u64,
+}
+
+/// `data.format` of a job file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    Pairs,
+    Adjacency,
+    Recbole,
+    Npz,
+    Rlmrec,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Format {
+        match name {
+            FormatName::Pairs => Format::Pairs,
+            FormatName::Adjacency => Format::Adjacency,
+            FormatName::Recbole => Format::Recbole,
+            FormatName::Npz => Format::Npz,
+            FormatName::Rlmrec => Format::Rlmrec,
+        }
+    }
+}
+
+impl std::fmt::Display for FormatName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// A dataset, and the format it was read by.
+pub(super) struct Read {
+    pub(super) dataset: Dataset,
+    pub(super) format: FormatName,
+}
+
+impl ReadArgs {
+    /// The dataset with its texts, where there are any.
+    ///
+    /// # Errors
+    /// A folder that cannot be fetched or read, or whose format cannot be told.
+    pub(super) fn load(&self) -> anyhow::Result<Read> {
+        let named = Data { min_rating: self.min_rating, ..Data::at(&self.folder, Format::default()) };
+        let local = accord_objects::dataset::local(&named, Duration::ZERO)?;
+        let format = match self.format {
+            Some(format) => format,
+            None => guess_format(Path::new(&local.path))?,
+        };
+        let data = Data { format: format.into(), ..local };
+        let dataset = Dataset::load(&data, Path::new(""), self.seed, has_text(&data))?;
+        Ok(Read { dataset, format })
+    }
+}
+
+/// Whether text is to be read: a folder with one of the text tables should have them all, but for the datasets of
+/// RLMRec, which have profiles alone.
+fn has_text(data: &Data) -> bool {
+    let files = data.text_files();
+    let there = |file: &String| Path::new(&data.path).join(file).exists();
+    let profiles = [&files.user_profile, &files.item_profile].map(there);
+    let intents = [&files.user_intent, &files.item_intent].map(there);
+    if data.format == Format::Rlmrec && profiles == [true, true] && intents == [false, false] {
+        output::note(format!(
+            "the profile tables are not read: the intent tables {} and {} are not there",
+            files.user_intent, files.item_intent
+        ));
+        return false;
+    }
+    profiles.contains(&true) || intents.contains(&true)
+}
+
+/// The format whose files the folder has.
+fn guess_format(folder: &Path) -> Result<FormatName, Usage> {
+    let Ok(entries) = folder.read_dir() else {
+        return Err(Usage(format!("{} is no folder that can be read", folder.display())));
+    };
+    let names: Vec<String> =
+        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().to_lowercase()).collect();
+    let has = |ending: &str| names.iter().any(|name| name.ends_with(ending));
+    let pickled = ["trn_mat.pkl", "trn_mat.pickle", "train_mat.pkl", "train_mat.pickle"];
+    match () {
+        () if has(".inter") => Ok(FormatName::Recbole),
+        () if names.iter().any(|name| pickled.contains(&name.as_str())) => Ok(FormatName::Rlmrec),
+        () if has(".npz") => Ok(FormatName::Npz),
+        () if has(".csv") || has(".tsv") => Ok(FormatName::Pairs),
+        () => Err(Usage(format!(
+            "{} has no .npz, .inter, .csv or .tsv file and no trn_mat.pkl: say what lies there with --format pairs (a \
+             `user item` line each) or --format adjacency (a `user item item ...` line each)",
+            folder.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_is_told_by_the_files_or_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        put("train.txt");
+        assert!(guess_format(folder.path()).unwrap_err().0.contains("--format"));
+        put("usr_emb_np.pkl");
+        assert!(guess_format(folder.path()).is_err());
+        put("trn.npz");
+        assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Npz);
+        put("trn_mat.pkl");
+        assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Rlmrec);
+        put("a.inter");
+        assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Recbole);
+        assert!(guess_format(&folder.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn texts_of_rlmrec_are_left_out_where_it_has_profiles_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        let wanted = |format| has_text(&Data::at(folder.path().display().to_string(), format));
+        put("usr_emb_np.pkl");
+        assert!(wanted(Format::Rlmrec));
+        put("itm_emb_np.pkl");
+        assert!(!wanted(Format::Rlmrec) && !wanted(Format::Npz));
+        put("user_intent_emb_3.pkl");
+        assert!(wanted(Format::Rlmrec) && !wanted(Format::Npz));
+        put("usr_emb.npy");
+        assert!(wanted(Format::Npz));
+    }
+
+    #[test]
+    fn a_format_is_shown_as_it_is_written() {
+        assert_eq!(FormatName::Rlmrec.to_string(), "rlmrec");
+    }
+}
