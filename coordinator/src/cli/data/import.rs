@@ -88,9 +88,7 @@ fn tell(folder: &str, format: FormatName, manifest: &DatasetManifest) {
         "read {folder} as {format}: {users} users, {items} items, {train} training, {validation} validation and {test} \
          test interactions, {text}"
     ));
-    for repair in &manifest.repairs {
-        output::note(format!("repaired or noted: {} ({})", repair.what, repair.count));
-    }
+    super::read::tell_how(manifest);
 }
 
 fn read_back(dest: &Path, has_text: bool) -> anyhow::Result<DatasetManifest> {
@@ -105,7 +103,11 @@ mod tests {
 
     fn args(folder: &Path, dest: PathBuf) -> ImportArgs {
         let folder = folder.display().to_string();
-        ImportArgs { read: ReadArgs { folder, format: None, min_rating: Some(3.0), seed: 1 }, dest, json: false }
+        ImportArgs {
+            read: ReadArgs { folder, format: None, min_rating: Some(3.0), seed: 1, set: vec![] },
+            dest,
+            json: false,
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::Serialize;
   coordinator data inspect data/ml-100k
   coordinator data inspect logs/ --format pairs --min-rating 4 --json
   coordinator data inspect IRLLRec/data/amazon
+  coordinator data inspect logs/ --set data.columns.user=buyer --set data.columns.item=sku
   coordinator data inspect s3://bucket/datasets/ml-100k")]
 pub struct InspectArgs {
     #[command(flatten)]
@@ -121,9 +122,7 @@ fn show(found: &Inspection) {
         &["training degree", "min", "25 %", "median", "75 %", "99 %", "max"],
         vec![found.user_degree.row("users"), found.item_degree.row("items")],
     );
-    for repair in &manifest.repairs {
-        output::note(format!("repaired or noted: {} ({})", repair.what, repair.count));
-    }
+    super::read::tell_how(manifest);
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How `data inspect` and `data import` read a dataset: the keys of `[data]` as arguments, and what is told by the files.
 
 use crate::cli::{Usage, output};
-use accord_data::Dataset;
-use accord_spec::{Data, Format};
+use accord_data::{Dataset, DatasetManifest};
+use accord_spec::{Data, Format, Override};
 use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub struct ReadArgs {
     /// Seed of the split, where one file has to be split (job.seed)
     #[arg(long, default_value_t = 2023)]
     pub seed: u64,
+    /// Another key of a job file's [data], such as data.columns.user=buyer; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
 }
 
 /// `data.format` of a job file.
@@ -59,13 +62,23 @@ pub(super) struct Read {
 }
 
 impl ReadArgs {
+    /// `[data]` of a job file that reads this dataset.
+    fn keys(&self) -> Result<Data, Usage> {
+        if let Some(other) = self.set.iter().find(|set| !set.key.starts_with("data.")) {
+            return Err(Usage(format!("--set {}: only keys of [data] say how a dataset is read", other.key)));
+        }
+        let job = "[job]\nname = \"read\"\n[data]\npath = \".\"\n[model]\nkind = \"lightgcn\"\n";
+        let data = accord_spec::parse(job, &self.set).map_err(|error| Usage(error.to_string()))?.data;
+        let min_rating = self.min_rating.or(data.min_rating);
+        Ok(Data { path: self.folder.clone(), min_rating, ..data })
+    }
+
     /// The dataset with its texts, where there are any.
     ///
     /// # Errors
     /// A folder that cannot be fetched or read, or whose format cannot be told.
     pub(super) fn load(&self) -> anyhow::Result<Read> {
-        let named = Data { min_rating: self.min_rating, ..Data::at(&self.folder, Format::default()) };
-        let local = accord_objects::dataset::local(&named, Duration::ZERO)?;
+        let local = accord_objects::dataset::local(&self.keys()?, Duration::ZERO)?;
         let format = match self.format {
             Some(format) => format,
             None => guess_format(Path::new(&local.path))?,
@@ -93,6 +106,16 @@ fn has_text(data: &Data) -> bool {
     profiles.contains(&true) || intents.contains(&true)
 }
 
+/// Says how the files were understood, and what was repaired.
+pub(super) fn tell_how(manifest: &DatasetManifest) {
+    for line in manifest.reading.lines() {
+        output::note(format!("read {line}"));
+    }
+    for repair in &manifest.repairs {
+        output::note(format!("repaired or noted: {} ({})", repair.what, repair.count));
+    }
+}
+
 /// The format whose files the folder has.
 fn guess_format(folder: &Path) -> Result<FormatName, Usage> {
     let Ok(entries) = folder.read_dir() else {
@@ -100,13 +123,16 @@ fn guess_format(folder: &Path) -> Result<FormatName, Usage> {
     };
     let names: Vec<String> =
         entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().to_lowercase()).collect();
-    let has = |ending: &str| names.iter().any(|name| name.ends_with(ending));
+    let plain = |name: &String| -> String {
+        name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name).to_owned()
+    };
+    let has = |ending: &str| names.iter().any(|name| plain(name).ends_with(ending));
     let pickled = ["trn_mat.pkl", "trn_mat.pickle", "train_mat.pkl", "train_mat.pickle"];
     match () {
         () if has(".inter") => Ok(FormatName::Recbole),
         () if names.iter().any(|name| pickled.contains(&name.as_str())) => Ok(FormatName::Rlmrec),
         () if has(".npz") => Ok(FormatName::Npz),
-        () if has(".csv") || has(".tsv") => Ok(FormatName::Pairs),
+        () if [".csv", ".tsv", ".dat", "u.data"].iter().any(|ending| has(ending)) => Ok(FormatName::Pairs),
         () => Err(Usage(format!(
             "{} has no .npz, .inter, .csv or .tsv file and no trn_mat.pkl: say what lies there with --format pairs (a \
              `user item` line each) or --format adjacency (a `user item item ...` line each)",
@@ -149,6 +175,22 @@ mod tests {
         assert!(wanted(Format::Rlmrec) && !wanted(Format::Npz));
         put("usr_emb.npy");
         assert!(wanted(Format::Npz));
+    }
+
+    #[test]
+    fn keys_of_data_are_those_of_a_job_file() {
+        let args = |set: &str| ReadArgs {
+            folder: "logs".into(),
+            format: None,
+            min_rating: Some(3.0),
+            seed: 1,
+            set: vec![set.parse().unwrap()],
+        };
+        let data = args("data.columns.user=buyer").keys().unwrap();
+        assert_eq!((data.path.as_str(), data.min_rating), ("logs", Some(3.0)));
+        assert_eq!(data.columns.user, Some(accord_spec::Column::Name("buyer".into())));
+        assert!(args("data.column.user=buyer").keys().unwrap_err().0.contains("column"));
+        assert!(args("optim.lr=1").keys().unwrap_err().0.contains("only keys of [data]"));
     }
 
     #[test]
