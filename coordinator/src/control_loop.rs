@@ -377,13 +377,12 @@ impl ControlLoop {
 /// The test metrics of a run that succeeded under an earlier coordinator.
 fn recorded_test(dir: &std::path::Path) -> Option<wire::Eval> {
     let Ok(run_dir::State::Finished(_, summary)) = run_dir::inspect(dir) else { return None };
-    let summary::Metrics { users, recall, ndcg } = summary.test;
-    let at_k = |values: BTreeMap<u32, f64>| values.into_iter().map(|(k, value)| wire::AtK { k, value }).collect();
+    let summary::Metrics { users, values } = summary.test;
     Some(wire::Eval {
         split: wire::Split::Test.into(),
         users,
-        recall: at_k(recall),
-        ndcg: at_k(ndcg),
+        metrics: values.into(),
+        select: summary.select,
         best: summary.best_validation,
         best_epoch: summary.best_epoch,
         ..wire::Eval::default()

@@ -75,6 +75,21 @@ const CASES: &[Case] = &[
         says: &["cluster.workers", "use 1 to 1024"],
     },
     Case {
+        name: "unknown selecting metric",
+        spoil: |f| edit(f, "[checkpoint]", "[eval]\nselect = \"recal@20\"\n\n[checkpoint]"),
+        says: &["line 27: eval.select", "no metric `recal`", "recall@20"],
+    },
+    Case {
+        name: "cut-off above the number of items",
+        spoil: |f| edit(f, "[checkpoint]", "[eval]\nks = [5, 100]\n\n[checkpoint]"),
+        says: &["eval.ks", "cut-off 100", "number of items, which is 70", "hint:"],
+    },
+    Case {
+        name: "selecting metric that cannot differ",
+        spoil: |f| edit(f, "[checkpoint]", "[eval]\nks = [5, 70]\nselect = \"recall@70\"\n\n[checkpoint]"),
+        says: &["eval.select", "recall@70 is the same for every model", "ndcg@70"],
+    },
+    Case {
         name: "partial sums for the intent view",
         spoil: |f| edit(f, "[checkpoint]", "[partition]\nhalo = \"prepost\"\n\n[checkpoint]"),
         says: &["partition.halo", "linear layers only"],

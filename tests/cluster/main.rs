@@ -7,6 +7,7 @@ mod commands;
 mod configs;
 mod disks;
 mod docs;
+mod metrics;
 mod monitoring;
 #[path = "../../worker/objects/tests/support/mod.rs"]
 mod objects;

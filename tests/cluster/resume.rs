@@ -18,7 +18,11 @@ fn the_same_run_twice_is_bitwise_equal() {
     for model in ["lightgcn", "rlmrec-con", "irllrec"] {
         let (folder, job) = workspace(model, EPOCHS);
         let [first, second] = ["a", "b"].map(|name| run(&job, &folder.path().join(name)));
-        assert_eq!(first.len(), EPOCHS as usize + 4 + 1, "12 epochs, an evaluation every 3, and the test");
+        assert_eq!(
+            first.len(),
+            EPOCHS as usize + 5 + 1,
+            "12 epochs, evaluations after 0, 3, 6, 9 and the last, the test"
+        );
         assert_eq!(first, second, "{model}");
         let embeddings = ["a", "b"]
             .map(|name| std::fs::read(folder.path().join(name).join("export/embeddings.safetensors")).unwrap());

@@ -12,6 +12,8 @@ const EPOCHS: u32 = 6;
 /// others train the same bits, and only the reported losses are added up rank by rank.
 const MODELS: [(&str, f64); 3] = [("lightgcn", 1e-6), ("rlmrec-con", 1e-7), ("irllrec", 1e-7)];
 
+const EVERY_METRIC: &str = r#"["recall", "ndcg", "precision", "hit", "mrr", "map", "coverage"]"#;
+
 fn run(job: &Path, run_dir: &Path, workers: u32) -> Vec<String> {
     let workers = workers.to_string();
     let args = ["run", text(job), "--run-dir", text(run_dir), "--workers", &workers, "--threads", "1"];
@@ -24,6 +26,8 @@ fn run(job: &Path, run_dir: &Path, workers: u32) -> Vec<String> {
 fn every_number_of_workers_trains_the_same_model() {
     for (model, tolerance) in MODELS {
         let (folder, job) = workspace(model, EPOCHS);
+        let toml = std::fs::read_to_string(&job).unwrap();
+        std::fs::write(&job, format!("{toml}\n[eval]\nmetrics = {EVERY_METRIC}\n")).unwrap();
         let alone = run(&job, &folder.path().join("1"), 1);
         for workers in [2, 3] {
             let several = run(&job, &folder.path().join(workers.to_string()), workers);
@@ -32,6 +36,8 @@ fn every_number_of_workers_trains_the_same_model() {
             assert!(found.worst_loss() <= tolerance && found.metrics <= 1e-4, "{model}, {workers}: {found:?}");
             let [one, other] = ["1".to_string(), workers.to_string()].map(|name| embeddings(&folder.path().join(name)));
             assert!(model == "lightgcn" || one == other, "{model}, {workers} workers: other embeddings");
+            // the same embeddings are ranked to the same numbers, whoever ranks them
+            assert!(one != other || found.metrics == 0.0, "{model}, {workers} workers: {found:?}");
         }
     }
 }

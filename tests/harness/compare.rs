@@ -28,10 +28,12 @@ impl Differences {
                 let worst = found.losses.entry(term.clone()).or_default();
                 *worst = worst.max((x - y).abs() / x.abs().max(1e-30));
             }
-            for metric in ["recall", "ndcg"] {
-                for (k, _) in a[metric].as_object().into_iter().flatten() {
+            // each object of an evaluation's line is a metric by cut-off
+            let is_eval = a["kind"] == "eval";
+            for (metric, values) in a.as_object().into_iter().flatten().filter(|_| is_eval) {
+                for (k, _) in values.as_object().into_iter().flatten() {
                     evaluations += 1;
-                    found.metrics = found.metrics.max((number(&a[metric], k) - number(&b[metric], k)).abs());
+                    found.metrics = found.metrics.max((number(values, k) - number(&b[metric], k)).abs());
                 }
             }
         }

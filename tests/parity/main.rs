@@ -11,7 +11,7 @@ mod ranks;
 use accord_collective::Collective;
 use accord_data::partition::{Partition, Scheme};
 use accord_engine::batch::BatchRows;
-use accord_engine::eval;
+use accord_engine::eval::{self, Measures};
 use accord_engine::graph::Graph;
 use accord_engine::intent_view;
 use accord_engine::kernels::cpu::{CpuKernels, Level};
@@ -23,7 +23,7 @@ use accord_engine::report::Losses;
 use accord_engine::scope::Draw;
 use accord_engine::step::StepGrads;
 use accord_engine::world::{HaloOptions, World};
-use accord_spec::{ModelKind, Negatives};
+use accord_spec::{Metric, ModelKind, Negatives};
 use fixture::Fixture;
 use judge::Judge;
 use std::sync::Arc;
@@ -195,10 +195,13 @@ fn evaluation(
         let ranked = kernels.top_k(&x.index_select(0, &rows), &users, candidates, &fixture.train(), 5);
         assert_eq!(ranked.items, fixture.ids("eval.top5"), "{}: top 5", judge.subject);
     }
-    let metrics = eval::evaluate(world, kernels, &x, &fixture.train(), &fixture.test(), &ks).unwrap();
-    let values = |pairs: &[(usize, f64)]| Tensor::from_slice(&pairs.iter().map(|p| p.1).collect::<Vec<_>>());
-    judge.tensor("eval.recall", &values(&metrics.recall), fixture.get("eval.recall"));
-    judge.tensor("eval.ndcg", &values(&metrics.ndcg), fixture.get("eval.ndcg"));
+    let measures = Measures { metrics: vec![Metric::Recall, Metric::Ndcg], ks };
+    let metrics = eval::evaluate(world, kernels, &x, &fixture.train(), &fixture.test(), &measures).unwrap();
+    for values in &metrics.values {
+        let name = format!("eval.{}", values.metric.name());
+        let at_k = Tensor::from_slice(&values.at.iter().map(|at| at.1).collect::<Vec<_>>());
+        judge.tensor(&name, &at_k, fixture.get(&name));
+    }
 }
 
 fn replay_alone(tag: &str) {

@@ -4,6 +4,7 @@ use crate::agent::Uplink;
 use crate::snapshots::SnapshotWriter;
 use accord_collective::AbortHandle;
 use accord_data::checkpoint::Snapshot;
+use accord_engine::eval::MetricValues;
 use accord_engine::report::{Directive, EpochReport, EvalReport, EvalSplit, Losses, Observer, StepReport};
 use accord_proto::job as wire;
 use accord_proto::worker::{Heartbeat, SnapshotTaken, worker_message::Message};
@@ -147,10 +148,14 @@ pub(crate) fn wire_eval(report: &EvalReport) -> wire::Eval {
         EvalSplit::Validation => wire::Split::Validation,
         EvalSplit::Test => wire::Split::Test,
     };
-    let at_k = |values: &[(usize, f64)]| values.iter().copied().map(Into::into).collect();
+    let metric = |values: &MetricValues| wire::MetricValues {
+        name: values.metric.name().into(),
+        at: values.at.iter().copied().map(Into::into).collect(),
+    };
+    let metrics = report.metrics.iter().map(metric).collect();
     let EvalReport { epoch, step, users, best, best_epoch, seconds, .. } = *report;
-    let (recall, ndcg) = (at_k(&report.recall), at_k(&report.ndcg));
-    wire::Eval { epoch, step, split: split.into(), users, recall, ndcg, best, best_epoch, seconds }
+    let select = report.select.to_string();
+    wire::Eval { epoch, step, split: split.into(), users, metrics, select, best, best_epoch, seconds }
 }
 
 fn wire_losses(losses: Losses) -> wire::Losses {

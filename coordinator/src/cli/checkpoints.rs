@@ -28,7 +28,7 @@ pub(super) struct CheckpointsArgs {
 struct Shown {
     step: u64,
     epoch: u64,
-    /// Best validation Recall at the largest k up to here, none before the first, and its epoch.
+    /// Best validation value of the job's selecting metric up to here, none before the first evaluation, and its epoch.
     best: Option<f64>,
     best_epoch: u64,
     /// The first that holds the best state so far.

@@ -25,15 +25,15 @@ pub fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
 }
 
 /// A table on stdout: left-aligned columns, two blanks between them, no borders, so that `awk` reads it too.
-pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
+pub fn table<H: Display>(header: &[H], rows: Vec<Vec<String>>) {
     line(render_table(header, rows));
 }
 
 /// The text [`table`] prints.
-pub(crate) fn render_table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn render_table<H: Display>(header: &[H], rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(header.iter().map(|h| (*h).to_string()).collect::<Vec<_>>());
+    table.set_header(header.iter().map(H::to_string).collect::<Vec<_>>());
     table.add_rows(rows);
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 2));

@@ -1,5 +1,5 @@
-//! The live view of a training job on stderr: a line that is redrawn on a terminal, plain lines elsewhere, and a table
-//! row for each evaluation.
+//! The live view of a training job on stderr: a line that is redrawn on a terminal, plain lines elsewhere, and table rows
+//! for each evaluation.
 
 use super::{output, shown};
 use accord_proto::job::{Epoch, Eval, Losses, Split, Step};
@@ -102,16 +102,9 @@ impl Progress {
         if eval.split() == Split::Test {
             return;
         }
-        let columns = shown::metric_columns(eval);
-        if !self.header {
-            self.header = true;
-            let names: String = columns.iter().map(|(name, _)| format!("  {name:>9}")).collect();
-            self.say(&format!("{:>7} {:>9}{names}   best (epoch)", "epoch", "step"));
+        for line in evaluation(eval, !std::mem::replace(&mut self.header, true)) {
+            self.say(&line);
         }
-        let values: String =
-            columns.iter().map(|(name, value)| format!("  {value:>w$.4}", w = name.len().max(9))).collect();
-        let Eval { epoch, step, best, best_epoch, .. } = eval;
-        self.say(&format!("{epoch:>7} {step:>9}{values}   {best:.4} ({best_epoch})"));
     }
 
     /// Takes the live line away.
@@ -120,6 +113,29 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// An evaluation as table rows, one a metric: 80 columns are enough for four cut-offs and any number of metrics.
+fn evaluation(eval: &Eval, with_header: bool) -> Vec<String> {
+    let (header, rows) = shown::metric_table(&eval.metrics.as_slice().into());
+    let cells = |row: &[String]| {
+        let (name, values) = row.split_first().map_or(("", row), |(name, values)| (name.as_str(), values));
+        let values: String = values.iter().map(|value| format!("{value:>8}")).collect();
+        format!("{name:<9}{values}")
+    };
+    let mut lines = Vec::new();
+    if with_header {
+        let text = format!("{:>6} {:>9}  {}   best {}", "epoch", "step", cells(&header), eval.select);
+        lines.push(text.trim_end().to_string());
+    }
+    let Eval { epoch, step, best, best_epoch, .. } = eval;
+    for (at, row) in rows.iter().enumerate() {
+        lines.push(match at {
+            0 => format!("{epoch:>6} {step:>9}  {}   {best:.4} (epoch {best_epoch})", cells(row)),
+            _ => format!("{:18}{}", "", cells(row)),
+        });
+    }
+    lines
 }
 
 /// The total, and the term that ranks.
@@ -157,6 +173,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_proto::job::{AtK, MetricValues};
 
     #[test]
     fn the_line_names_epoch_losses_rate_and_time_left() {
@@ -177,5 +194,33 @@ mod tests {
             progress.line(&step(20)),
             "epoch 1 (20/100)  step 20  loss 0.7500  bpr 0.5000  10.0 steps/s  left ≤ 1m38s"
         );
+    }
+
+    #[test]
+    fn an_evaluation_fits_a_screen_of_80_columns() {
+        let metric = |name: &str, scale: f64| {
+            let at = [5, 10, 20].map(|k| AtK { k, value: f64::from(k) * scale });
+            MetricValues { name: name.into(), at: at.into() }
+        };
+        let eval = Eval {
+            epoch: 2997,
+            step: 123_456_789,
+            metrics: vec![metric("recall", 0.01), metric("ndcg", 0.005)],
+            select: "recall@20".into(),
+            best: 0.25,
+            best_epoch: 2991,
+            ..Eval::default()
+        };
+        let lines = evaluation(&eval, true);
+        assert_eq!(
+            lines,
+            [
+                " epoch      step  metric         @5     @10     @20   best recall@20",
+                "  2997 123456789  recall     0.0500  0.1000  0.2000   0.2500 (epoch 2991)",
+                "                  ndcg       0.0250  0.0500  0.1000",
+            ]
+        );
+        assert!(lines.iter().all(|line| line.len() <= 80));
+        assert_eq!(evaluation(&eval, false), lines[1..]);
     }
 }

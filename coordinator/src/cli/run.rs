@@ -4,7 +4,7 @@
 use super::client::{self, answer, request};
 use super::job_file::{self, JobFile};
 use super::watch::{self, Interrupts, Seen, Watch};
-use super::{Interrupted, Usage, output};
+use super::{Interrupted, Usage, output, shown};
 use crate::control_loop::RunDirs;
 use crate::launcher::{LocalLauncher, find_worker_binary};
 use crate::plane::{self, Plane, PlaneOptions};
@@ -82,7 +82,8 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
         State::Finished(old, summary) => {
             same_training(&old, &job, &shown_dir)?;
             output::note(format!("{} holds a finished run; --fresh trains again", shown_dir.display()));
-            watch::result(&summary.test, summary.best_epoch, summary.best_validation, &shown_dir);
+            let best = shown::selected(&summary.select, summary.best_validation);
+            watch::result(&summary.test, summary.best_epoch, &best, &shown_dir);
             return Ok(());
         }
     }

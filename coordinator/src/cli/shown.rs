@@ -1,9 +1,9 @@
 //! A job as it is shown: the fields `--json` prints (stable), and words for people.
 
-use crate::run_dir::summary::{Metrics, by_cutoff};
+use crate::run_dir::metric_table::MetricTable;
+use crate::run_dir::summary::Metrics;
 use accord_proto::job::{FailureKind, JobStatus, Phase};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What `ps --json` and `status --json` print of a job.
@@ -22,7 +22,8 @@ pub(super) struct Shown {
     pub(super) epoch: Option<u64>,
     pub(super) step: Option<u64>,
     pub(super) loss: Option<f64>,
-    /// Best validation Recall at the largest k.
+    /// The validation metric that selects the best epoch, such as `recall@20`, and its best value.
+    pub(super) select: Option<String>,
     pub(super) best: Option<f64>,
     pub(super) best_epoch: Option<u64>,
     pub(super) test: Option<Metrics>,
@@ -59,6 +60,7 @@ impl From<&JobStatus> for Shown {
             epoch: status.progress.as_ref().map(|p| p.epoch),
             step: status.progress.as_ref().map(|p| p.step),
             loss: status.progress.as_ref().and_then(|p| p.losses).map(|l| l.total),
+            select: scored.map(|e| e.select.clone()),
             best: scored.map(|e| e.best),
             best_epoch: scored.map(|e| e.best_epoch),
             test: status.test.as_ref().map(Metrics::of),
@@ -102,10 +104,20 @@ fn failure_name(kind: FailureKind) -> Option<&'static str> {
     }
 }
 
-/// `k  recall  ndcg` rows.
-pub(super) fn metric_rows(recall: &BTreeMap<u32, f64>, ndcg: &BTreeMap<u32, f64>) -> Vec<Vec<String>> {
-    let shown = |value: Option<&f64>| value.map_or("-".into(), |v| format!("{v:.4}"));
-    recall.keys().map(|k| vec![k.to_string(), shown(recall.get(k)), shown(ndcg.get(k))]).collect()
+/// A table with a row for each metric and a column for each cut-off: header (`metric`, `@5`, `@20`) and rows.
+pub(super) fn metric_table(metrics: &MetricTable) -> (Vec<String>, Vec<Vec<String>>) {
+    let cutoffs = metrics.cutoffs();
+    let header = std::iter::once("metric".to_string()).chain(cutoffs.iter().map(|k| format!("@{k}"))).collect();
+    let rows = metrics.0.iter().map(|(name, at)| {
+        let value = |k: &u32| at.get(k).map_or("-".into(), |value| format!("{value:.4}"));
+        std::iter::once(name.clone()).chain(cutoffs.iter().map(value)).collect()
+    });
+    (header, rows.collect())
+}
+
+/// `recall@20 0.1434`; the value alone where its metric is not known (a run of an earlier version).
+pub(super) fn selected(select: &str, value: f64) -> String {
+    format!("{select} {value:.4}").trim_start().to_string()
 }
 
 /// `42s`, `3m05s`, `2h10m`, `3d04h`.
@@ -125,19 +137,20 @@ pub(super) fn age(unix_ms: u64) -> String {
     duration(now.saturating_sub(Duration::from_millis(unix_ms)))
 }
 
-/// `recall@20 0.1434`-style cells of an evaluation: names, then values.
-pub(super) fn metric_columns(eval: &accord_proto::job::Eval) -> Vec<(String, f64)> {
-    let named = |name: &str, values: &[accord_proto::job::AtK]| -> Vec<(String, f64)> {
-        by_cutoff(values).into_iter().map(|(k, value)| (format!("{name}@{k}"), value)).collect()
-    };
-    let mut columns = named("recall", &eval.recall);
-    columns.extend(named("ndcg", &eval.ndcg));
-    columns
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_has_a_row_and_a_cutoff_a_column() {
+        let values = |pairs: &[(u32, f64)]| pairs.iter().copied().collect();
+        let rows =
+            vec![("recall".to_string(), values(&[(5, 0.25), (20, 0.5)])), ("mrr".into(), values(&[(20, 0.125)]))];
+        let (header, rows) = metric_table(&MetricTable(rows));
+        assert_eq!(header, ["metric", "@5", "@20"]);
+        assert_eq!(rows, [["recall", "0.2500", "0.5000"], ["mrr", "-", "0.1250"]]);
+        assert_eq!([selected("recall@20", 0.5), selected("", 0.5)], ["recall@20 0.5000", "0.5000"]);
+    }
 
     #[test]
     fn durations_read_well_at_every_size() {

@@ -46,7 +46,8 @@ fn print(job: &Shown) {
         rows.push(("progress", format!("epoch {epoch}, step {step}, loss {loss:.5}")));
     }
     if let (Some(best), Some(epoch)) = (job.best, job.best_epoch) {
-        rows.push(("best validation", format!("{best:.4} at epoch {epoch}")));
+        let best = shown::selected(job.select.as_deref().unwrap_or_default(), best);
+        rows.push(("best validation", format!("{best} at epoch {epoch}")));
     }
     for worker in &job.workers {
         rows.push(("worker", format!("rank {} pid {} on {}", worker.rank, worker.pid, worker.host)));
@@ -56,6 +57,7 @@ fn print(job: &Shown) {
     }
     if let Some(test) = &job.test {
         output::line(format!("test metrics over {} users", test.users));
-        output::table(&["k", "recall", "ndcg"], shown::metric_rows(&test.recall, &test.ndcg));
+        let (header, rows) = shown::metric_table(&test.values);
+        output::table(&header, rows);
     }
 }

@@ -113,7 +113,8 @@ pub(super) fn conclude(status: &JobStatus) -> anyhow::Result<()> {
     match status.phase() {
         Phase::Succeeded => {
             if let Some(test) = &status.test {
-                result(&Metrics::of(test), test.best_epoch, test.best, Path::new(&status.run_dir));
+                let best = shown::selected(&test.select, test.best);
+                result(&Metrics::of(test), test.best_epoch, &best, Path::new(&status.run_dir));
             }
             Ok(())
         }
@@ -123,13 +124,14 @@ pub(super) fn conclude(status: &JobStatus) -> anyhow::Result<()> {
     }
 }
 
-/// Test metrics, where they lie, and what to do with them.
-pub(super) fn result(test: &Metrics, best_epoch: u64, best: f64, run_dir: &Path) {
+/// Test metrics, where they lie, and what to do with them. `best`: the selecting metric and its value on validation.
+pub(super) fn result(test: &Metrics, best_epoch: u64, best: &str, run_dir: &Path) {
     output::line(format!(
-        "test metrics of epoch {best_epoch}, the best on validation ({best:.4}), over {} users",
+        "test metrics of epoch {best_epoch}, the best on validation ({best}), over {} users",
         test.users
     ));
-    output::table(&["k", "recall", "ndcg"], shown::metric_rows(&test.recall, &test.ndcg));
+    let (header, rows) = shown::metric_table(&test.values);
+    output::table(&header, rows);
     let dir = run_dir.display();
     output::line(format!("run directory: {dir}"));
     output::note(format!(

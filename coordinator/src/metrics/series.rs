@@ -88,7 +88,7 @@ struct Gauges {
     phase_seconds: GaugeVec,
     step_bytes: GaugeVec,
     loss: GaugeVec,
-    recall: GaugeVec,
+    metric: GaugeVec,
     generation: GaugeVec,
     workers: GaugeVec,
     restarts: IntCounterVec,
@@ -122,7 +122,11 @@ impl Gauges {
                 "Loss of the newest step, weighted as it enters the total.",
                 &["job", "term"],
             )?,
-            recall: gauge("accord_job_recall", "Recall@k of the newest validation.", &["job", "k"])?,
+            metric: gauge(
+                "accord_job_metric",
+                "Ranking metrics at k of the newest validation, by the names of eval.metrics.",
+                &["job", "metric", "k"],
+            )?,
             generation: gauge("accord_job_generation", "Version of the job's membership.", &["job"])?,
             workers: gauge("accord_job_workers", "Workers that are registered.", &["job"])?,
             restarts,
@@ -150,8 +154,10 @@ impl Gauges {
                 self.phase_seconds.with_label_values(&[job, &phase.phase]).set(phase.seconds / steps);
             }
         }
-        for at in status.validation.iter().flat_map(|eval| &eval.recall) {
-            self.recall.with_label_values(&[job, &at.k.to_string()]).set(at.value);
+        for metric in status.validation.iter().flat_map(|eval| &eval.metrics) {
+            for at in &metric.at {
+                self.metric.with_label_values(&[job, &metric.name, &at.k.to_string()]).set(at.value);
+            }
         }
     }
 }
@@ -172,7 +178,7 @@ fn terms(losses: &Losses) -> [(&'static str, f64); 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use accord_proto::job::{AtK, Epoch, Eval, PhaseSeconds, Step, WorkerStatus};
+    use accord_proto::job::{AtK, Epoch, Eval, MetricValues, PhaseSeconds, Step, WorkerStatus};
     use prometheus::TextEncoder;
 
     fn job(id: &str, phase: Phase, submitted_at_unix_ms: u64) -> JobStatus {
@@ -184,10 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_trains_has_its_progress_losses_and_recall() {
+    fn a_job_that_trains_has_its_progress_losses_and_metrics() {
         let losses = Losses { total: 0.75, bpr: 0.5, ..Losses::default() };
         let step = Step { epoch: 2, step: 41, seconds: 0.125, losses: Some(losses), ..Step::default() };
-        let recall = vec![AtK { k: 20, value: 0.25 }];
+        let metrics = vec![MetricValues { name: "recall".into(), at: vec![AtK { k: 20, value: 0.25 }] }];
         let status = JobStatus {
             generation: 3,
             progress: Some(step),
@@ -197,7 +203,7 @@ mod tests {
                 phases: vec![PhaseSeconds { phase: "adam".into(), seconds: 1.0 }],
                 ..Epoch::default()
             }),
-            validation: Some(Eval { recall, ..Eval::default() }),
+            validation: Some(Eval { metrics, ..Eval::default() }),
             workers: vec![WorkerStatus::default(); 2],
             ..job("a-1", Phase::Running, 0)
         };
@@ -214,7 +220,7 @@ mod tests {
             "accord_job_step_phase_seconds{job=\"a-1\",phase=\"adam\"} 0.25",
             "accord_job_step_sent_bytes{job=\"a-1\"} 1024",
             "accord_job_loss{job=\"a-1\",term=\"bpr\"} 0.5",
-            "accord_job_recall{job=\"a-1\",k=\"20\"} 0.25",
+            "accord_job_metric{job=\"a-1\",k=\"20\",metric=\"recall\"} 0.25",
             "accord_job_generation{job=\"a-1\"} 3",
             "accord_job_workers{job=\"a-1\"} 2",
             "accord_job_restarts_total{job=\"a-1\"} 1",

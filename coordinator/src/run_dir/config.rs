@@ -2,7 +2,7 @@
 //! and how often to save are left out; what data is trained on is compared by its digest instead of its path. Where
 //! checkpoints lie affects no training, but a run that looks for them elsewhere would not go on.
 
-use accord_spec::JobSpec;
+use accord_spec::{Eval, JobSpec, Metric};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -17,8 +17,26 @@ fn training_keys(spec: &JobSpec) -> BTreeMap<String, String> {
     for key in ["halo_precision", "halo_stale"] {
         flatten(&format!("partition.{key}"), &whole["partition"][key], &mut keys);
     }
+    evaluation(&spec.eval, &mut keys);
     keys.retain(|key, _| !matches!(key.as_str(), "job.name" | "job.priority" | "data.path"));
     keys
+}
+
+/// What evaluation does, whether the job file says it or leaves it to the defaults. `eval.metrics` and `eval.select` are
+/// newer than the other keys: they are left out where they say what was always done, so that checkpoints of an earlier
+/// version are gone on with.
+fn evaluation(eval: &Eval, keys: &mut BTreeMap<String, String>) {
+    let ks = eval.cutoffs();
+    keys.insert("eval.ks".into(), Value::from(ks.clone()).to_string());
+    if eval.metrics == Eval::DEFAULT_METRICS {
+        keys.remove("eval.metrics");
+    }
+    let select = eval.selecting().ok();
+    let is_as_always = select.is_some_and(|s| s.metric == Metric::Recall && Some(&s.k) == ks.last());
+    match select.filter(|_| !is_as_always) {
+        Some(select) => keys.insert("eval.select".into(), Value::from(select.to_string()).to_string()),
+        None => keys.remove("eval.select"),
+    };
 }
 
 /// [`training_keys`] and where a run's checkpoints are looked for.
@@ -84,6 +102,22 @@ mod tests {
     fn halos_that_give_something_up_affect_training() {
         let differs = differences(&spec(&[]), &spec(&["partition.halo_stale=true", "partition.strategy=hash"]));
         assert_eq!(differs, ["partition.halo_stale false -> true"]);
+    }
+
+    #[test]
+    fn what_is_measured_and_selected_affects_training_unless_it_is_what_was_always_done() {
+        let same = spec(&["eval.ks=[5, 10, 20]", "eval.metrics=[\"recall\", \"ndcg\"]", "eval.select=recall@20"]);
+        assert!(differences(&spec(&[]), &same).is_empty());
+        assert_eq!(digest(&spec(&[])), digest(&same));
+        let other = spec(&["eval.ks=[5, 20, 50]", "eval.metrics=[\"recall\"]"]);
+        assert_eq!(
+            differences(&spec(&[]), &other),
+            [
+                "eval.ks [5,10,20] -> [5,20,50]",
+                r#"eval.metrics unset -> ["recall"]"#,
+                r#"eval.select unset -> "recall@20""#,
+            ]
+        );
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! `metrics.jsonl`: one JSON object a line. Numbers are printed in the shortest form that reads back the same `f64`.
 //! Nothing in its epochs and evaluations but `seconds`, `generation` and `world` depends on when or where a run happened.
 
-use super::summary::by_cutoff;
+use super::metric_table::MetricTable;
 use super::{RunDirError, io_error, write_whole};
 use accord_proto::job::{Epoch, Eval, Losses, Split};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,8 +23,8 @@ enum Line<'a> {
     Eval {
         epoch: u64,
         split: &'static str,
-        recall: BTreeMap<u32, f64>,
-        ndcg: BTreeMap<u32, f64>,
+        #[serde(flatten)]
+        metrics: MetricTable,
     },
     Event {
         at_unix_ms: u64,
@@ -139,8 +138,8 @@ impl MetricsFile {
     /// When the disk does not take the line.
     pub fn eval(&mut self, report: &Eval) -> Result<(), RunDirError> {
         let split = if report.split() == Split::Test { "test" } else { "val" };
-        let (recall, ndcg) = (by_cutoff(&report.recall), by_cutoff(&report.ndcg));
-        self.line(&Line::Eval { epoch: report.epoch, split, recall, ndcg })
+        let metrics = MetricTable::from(report.metrics.as_slice());
+        self.line(&Line::Eval { epoch: report.epoch, split, metrics })
     }
 
     /// # Errors

@@ -5,6 +5,7 @@
 //! # Layout
 //! * [`open`]: takes the directory for one generation and finds where to resume.
 //! * [`metrics`]: the lines of `metrics.jsonl`, and cutting them back to a checkpoint.
+//! * [`metric_table`]: metrics by name, as those lines and the summary hold them.
 //! * [`events`]: what happened to a run, read back.
 //! * [`scribe`]: the one thread that writes while a generation lives.
 //! * [`summary`]: what `summary.json` says.
@@ -12,6 +13,7 @@
 
 pub mod config;
 pub mod events;
+pub mod metric_table;
 pub mod metrics;
 pub mod open;
 pub mod scribe;

@@ -260,6 +260,7 @@ impl Desk {
             job: self.run.job.clone(),
             model: self.run.model.clone(),
             best_epoch,
+            select: test.select.clone(),
             best_validation: test.best,
             epochs: self.epochs,
             steps: self.steps,

@@ -1,7 +1,8 @@
 //! `summary.json`: how a run ended, for people and programs. Written once, when a run has succeeded.
 
+use super::metric_table::MetricTable;
 use super::{RunDirError, SUMMARY_FILE, write_whole};
-use accord_proto::job::{AtK, Eval};
+use accord_proto::job::Eval;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,10 @@ pub struct Summary {
     pub job: String,
     pub model: String,
     pub best_epoch: u64,
-    /// Best validation Recall at the largest k.
+    /// The validation metric that selected the best epoch, such as `recall@20`; empty in a summary of an earlier version.
+    #[serde(default)]
+    pub select: String,
+    /// Its value at the best epoch.
     pub best_validation: f64,
     /// Epochs and steps trained.
     pub epochs: u64,
@@ -28,12 +32,12 @@ pub struct Summary {
     pub world: u32,
 }
 
-/// Means over the users with held-out items, by cut-off.
+/// Metrics over the users with held-out items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     pub users: u64,
-    pub recall: BTreeMap<u32, f64>,
-    pub ndcg: BTreeMap<u32, f64>,
+    #[serde(flatten)]
+    pub values: MetricTable,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,14 +66,9 @@ pub struct RankUse {
     pub step_halo_bytes_sent: u64,
 }
 
-/// `5 -> 0.12, 10 -> 0.2` from the wire.
-pub fn by_cutoff(values: &[AtK]) -> BTreeMap<u32, f64> {
-    values.iter().map(|at| (at.k, at.value)).collect()
-}
-
 impl Metrics {
     pub fn of(eval: &Eval) -> Metrics {
-        Metrics { users: eval.users, recall: by_cutoff(&eval.recall), ndcg: by_cutoff(&eval.ndcg) }
+        Metrics { users: eval.users, values: eval.metrics.as_slice().into() }
     }
 }
 

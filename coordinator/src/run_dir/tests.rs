@@ -1,7 +1,7 @@
 use super::metrics::{Event, MetricsFile, ResumePoint, rewind};
 use super::*;
 use accord_data::checkpoint::{CheckpointStore, Manifest, Progress, Snapshot};
-use accord_proto::job::{AtK, Epoch, Eval, Losses, Split};
+use accord_proto::job::{AtK, Epoch, Eval, Losses, MetricValues, Split};
 
 fn epoch(epoch: u64, step: u64) -> Epoch {
     let losses = Losses { total: 0.1 + 0.2, bpr: 1.0 / 3.0, ..Losses::default() };
@@ -13,8 +13,10 @@ fn eval(epoch: u64, split: Split) -> Eval {
     Eval {
         epoch,
         split: split.into(),
-        recall: vec![at(5, 0.1), at(10, 0.2), at(20, 0.30000000000000004)],
-        ndcg: vec![at(5, 0.05)],
+        metrics: vec![
+            MetricValues { name: "recall".into(), at: vec![at(5, 0.1), at(10, 0.2), at(20, 0.30000000000000004)] },
+            MetricValues { name: "ndcg".into(), at: vec![at(5, 0.05)] },
+        ],
         ..Eval::default()
     }
 }

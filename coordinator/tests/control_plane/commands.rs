@@ -58,10 +58,11 @@ const METRICS: &str = "{ndcg: {20: number}, recall: {20: number}, users: number}
 
 /// The form of `status --json`. What is not known yet is null.
 fn status(progress: &str, validated: &str, test: &str, workers: &str) -> String {
+    let select = if validated == "null" { "null" } else { "string" };
     format!(
         "{{best: {validated}, best_epoch: {validated}, epoch: {progress}, generation: number, job_id: string, \
          loss: {progress}, name: string, phase: string, reason: string, restarts: number, run_dir: string, \
-         step: {progress}, submitted_at_unix_ms: number, test: {test}, workers: {workers}, workers_wanted: number}}"
+         select: {select}, step: {progress}, submitted_at_unix_ms: number, test: {test}, workers: {workers}, workers_wanted: number}}"
     )
 }
 

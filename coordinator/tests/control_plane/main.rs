@@ -25,7 +25,7 @@ async fn a_job_succeeds_and_leaves_its_run_directory() {
     worker.finish().await;
 
     let status = stage.wait_for(&job, Phase::Succeeded).await;
-    assert_eq!(status.test.unwrap().recall[0].value, 0.25);
+    assert_eq!(status.test.unwrap().metrics[0].at[0].value, 0.25);
     assert_eq!(status.last_epoch.unwrap().epoch, 0);
     let listed = stage.client.clone().list(accord_proto::job::ListRequest {}).await.unwrap().into_inner().jobs;
     assert!(listed[0].last_epoch.is_none(), "a list is brief");

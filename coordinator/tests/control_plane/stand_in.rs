@@ -11,7 +11,9 @@ use accord_coordinator::server::ServerOptions;
 use accord_coordinator::store::{ClusterStore, MemoryStore};
 use accord_data::checkpoint::{CheckpointStore, Progress, Snapshot};
 use accord_proto::job::jobs_client::JobsClient;
-use accord_proto::job::{AtK, Epoch, Eval, JobRequest, JobStatus, LogLines, Override, Phase, Split, SubmitRequest};
+use accord_proto::job::{
+    AtK, Epoch, Eval, JobRequest, JobStatus, LogLines, MetricValues, Override, Phase, Split, SubmitRequest,
+};
 use accord_proto::worker::workers_client::WorkersClient;
 use accord_proto::worker::{
     CheckpointFile, Directive, Finished, Form, Heartbeat, Ready, Register, ShardWritten, SnapshotTaken, Underway,
@@ -392,6 +394,8 @@ pub(crate) fn epoch(number: u64) -> Message {
 }
 
 fn eval(epoch: u64, split: Split) -> Eval {
-    let at = vec![AtK { k: 20, value: 0.25 }];
-    Eval { epoch, split: split.into(), users: 3, recall: at.clone(), ndcg: at, best: 0.25, ..Eval::default() }
+    let metric = |name: &str| MetricValues { name: name.into(), at: vec![AtK { k: 20, value: 0.25 }] };
+    let metrics = vec![metric("recall"), metric("ndcg")];
+    let select = "recall@20".to_string();
+    Eval { epoch, split: split.into(), users: 3, metrics, select, best: 0.25, ..Eval::default() }
 }

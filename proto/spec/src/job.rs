@@ -1,6 +1,6 @@
 //! The sections of a job file. Field names are the keys a user writes: a stable interface.
 
-use crate::Kubernetes;
+use crate::{Kubernetes, Metric, MetricAtK};
 use serde::{Deserialize, Serialize};
 
 /// A whole job file.
@@ -413,7 +413,7 @@ pub struct Optim {
     pub lr: f64,
     pub batch_size: usize,
     pub epochs: u64,
-    /// Evaluations without a better validation Recall at the largest k before training stops.
+    /// Training stops after this many evaluations in a row without a better validation value of `eval.select`. 1 or more.
     pub patience: u64,
 }
 
@@ -423,16 +423,57 @@ impl Default for Optim {
     }
 }
 
+/// When the model is evaluated, what is measured, and which epoch is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eval {
+    /// Epochs between two evaluations on the validation part, from epoch 0 on; the last epoch is always evaluated.
     pub every_epochs: u64,
-    pub ks: Vec<usize>,
+    /// Cut-offs k, ascending, 1 to 1000. Absent: [`Eval::DEFAULT_KS`] without those above the number of items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ks: Option<Vec<usize>>,
+    /// The metrics of every evaluation, in the order in which they are shown.
+    pub metrics: Vec<Metric>,
+    /// The validation metric that early stopping follows and whose best epoch is kept, written `recall@20`: one of
+    /// `metrics` at one of `ks`. Absent: see [`Eval::selecting`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<String>,
+}
+
+impl Eval {
+    pub const DEFAULT_KS: [usize; 3] = [5, 10, 20];
+    pub const DEFAULT_METRICS: [Metric; 2] = [Metric::Recall, Metric::Ndcg];
+    /// The cut-off of the default selecting metric, where it is among the cut-offs.
+    const DEFAULT_SELECT_K: usize = 20;
+
+    /// The cut-offs that are asked for, before the number of items is known.
+    pub fn cutoffs(&self) -> Vec<usize> {
+        self.ks.clone().unwrap_or_else(|| Eval::DEFAULT_KS.to_vec())
+    }
+
+    /// The selecting metric where the job file names none: recall@20 where 20 is among the cut-offs `ks` (ascending), else
+    /// recall at the largest of them.
+    pub fn default_select(ks: &[usize]) -> MetricAtK {
+        let largest = ks.last().copied().unwrap_or(Eval::DEFAULT_SELECT_K);
+        let k = if ks.contains(&Eval::DEFAULT_SELECT_K) { Eval::DEFAULT_SELECT_K } else { largest };
+        MetricAtK { metric: Metric::Recall, k }
+    }
+
+    /// The selecting metric before the data are known.
+    ///
+    /// # Errors
+    /// Why `select` is not a metric at a cut-off.
+    pub fn selecting(&self) -> Result<MetricAtK, String> {
+        match &self.select {
+            Some(text) => text.parse(),
+            None => Ok(Eval::default_select(&self.cutoffs())),
+        }
+    }
 }
 
 impl Default for Eval {
     fn default() -> Eval {
-        Eval { every_epochs: 3, ks: vec![5, 10, 20] }
+        Eval { every_epochs: 3, ks: None, metrics: Eval::DEFAULT_METRICS.to_vec(), select: None }
     }
 }
 

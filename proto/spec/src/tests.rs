@@ -43,7 +43,7 @@ fn overrides_replace_values_and_add_sections() {
     let sets: Vec<Override> = sets.iter().map(|s| s.parse().unwrap()).collect();
     let spec = parse(MINIMAL, &sets).unwrap();
     assert_eq!(spec.loss.translation_precision, TranslationPrecision::Bf16);
-    assert_eq!((spec.model.kind, spec.optim.lr, spec.eval.ks), (ModelKind::Lightgcn, 0.5, vec![3, 7]));
+    assert_eq!((spec.model.kind, spec.optim.lr, spec.eval.ks), (ModelKind::Lightgcn, 0.5, Some(vec![3, 7])));
     for wrong in ["loss", "kd_weight=1", "loss..kd_weight=1"] {
         assert!(wrong.parse::<Override>().is_err(), "{wrong}");
     }
@@ -92,6 +92,14 @@ fn values_out_of_range_are_refused() {
         "optim.patience=0",
         "eval.every_epochs=0",
         "eval.ks=[10, 5]",
+        "eval.ks=[]",
+        "eval.ks=[1, 1001]",
+        "eval.metrics=[]",
+        "eval.metrics=[\"ndcg\", \"recall\", \"ndcg\"]",
+        "eval.select=recall",
+        "eval.select=recal@20",
+        "eval.select=recall@50",
+        "eval.select=mrr@20",
         "cluster.workers=0",
         "cluster.workers=5000",
         "cluster.min_workers=0",
@@ -147,6 +155,33 @@ fn text_tables_have_the_names_of_their_format() {
     let named = TextFiles { user_profile: "u.npy".into(), ..TextFiles::default() };
     let data = Data { text: Some(named.clone()), ..Data::at("d", Format::Rlmrec) };
     assert_eq!(data.text_files(), named);
+}
+
+#[test]
+fn the_selecting_metric_is_named_or_has_a_default() {
+    let select = |sets: &[&str]| {
+        let sets: Vec<Override> = sets.iter().map(|s| s.parse().unwrap()).collect();
+        parse(MINIMAL, &sets).unwrap().eval.selecting().unwrap().to_string()
+    };
+    assert_eq!(select(&[]), "recall@20");
+    assert_eq!(select(&["eval.ks=[10, 20, 50]"]), "recall@20");
+    assert_eq!(select(&["eval.ks=[3, 7]"]), "recall@7");
+    assert_eq!(select(&["eval.ks=[3, 7]", "eval.select=ndcg@3"]), "ndcg@3");
+    assert_eq!(select(&["eval.metrics=[\"map\"]", "eval.select=map@5"]), "map@5");
+}
+
+#[test]
+fn a_selecting_metric_that_is_not_measured_is_refused_with_its_line() {
+    let error = refused(&format!("{MINIMAL}\n[eval]\nks = [3, 7]\nselect = \"recall@20\"\n"), &[]);
+    assert_eq!((error.line, error.field.as_deref()), (Some(12), Some("eval.select")));
+    assert_eq!(error.message, "`recall@20` while eval.ks has no 20");
+    assert_eq!(error.hint.as_deref(), Some("use one of recall@3, recall@7, ndcg@3, ndcg@7"));
+    // without recall the default selects nothing that is measured
+    let error = refused(&format!("{MINIMAL}\n[eval]\nmetrics = [\"ndcg\"]\n"), &[]);
+    assert_eq!(error.field.as_deref(), Some("eval.select"));
+    assert_eq!(error.message, "is missing, and its default `recall@20` is not in eval.metrics");
+    let error = refused(&format!("{MINIMAL}\n[eval]\nmetrics = [\"ndgc\"]\n"), &[]);
+    assert_eq!((error.line, error.hint.as_deref()), (Some(11), Some("did you mean `ndcg`?")));
 }
 
 #[test]

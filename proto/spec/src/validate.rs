@@ -1,6 +1,9 @@
 //! Rules between values that the types cannot say. Each failure names one field and what to do.
 
-use crate::{Column, Data, Halo, JobSpec, Location, ModelKind, Negatives, SpecError, TranslationPrecision};
+use crate::{
+    Column, Data, Eval, Halo, JobSpec, Location, Metric, MetricAtK, ModelKind, Negatives, SpecError,
+    TranslationPrecision,
+};
 
 /// Workers of a job at most: every worker is connected to every other.
 pub const MAX_WORKERS: u32 = 1024;
@@ -13,6 +16,7 @@ pub(crate) fn validate(spec: &JobSpec) -> Rule {
     model(spec)?;
     loss(spec)?;
     training(spec)?;
+    evaluation(&spec.eval)?;
     cluster(spec)?;
     storage(spec)?;
     kubernetes(spec)
@@ -214,7 +218,7 @@ fn loss(spec: &JobSpec) -> Rule {
 }
 
 fn training(spec: &JobSpec) -> Rule {
-    let (optim, eval) = (&spec.optim, &spec.eval);
+    let optim = &spec.optim;
     ensure(
         optim.lr.is_finite() && optim.lr > 0.0,
         "optim.lr",
@@ -228,16 +232,42 @@ fn training(spec: &JobSpec) -> Rule {
         "use 1 to 16777216 pairs a step",
     )?;
     ensure(optim.epochs >= 1, "optim.epochs", || "0 trains nothing".into(), "use 1 or more")?;
-    ensure(optim.patience >= 1, "optim.patience", || "0 would stop at once".into(), "use 1 or more")?;
+    ensure(optim.patience >= 1, "optim.patience", || "0 would stop at once".into(), "use 1 or more")
+}
+
+fn evaluation(eval: &Eval) -> Rule {
     ensure(eval.every_epochs >= 1, "eval.every_epochs", || "0 would never evaluate".into(), "use 1 or more")?;
+    let ks = eval.cutoffs();
     ensure(
-        !eval.ks.is_empty()
-            && eval.ks.windows(2).all(|w| w[0] < w[1])
-            && eval.ks.iter().all(|k| (1..=1000).contains(k)),
+        !ks.is_empty() && ks.windows(2).all(|w| w[0] < w[1]) && ks.iter().all(|k| (1..=1000).contains(k)),
         "eval.ks",
-        || format!("{:?} is not an ascending list of cut-offs", eval.ks),
+        || format!("{ks:?} is not an ascending list of cut-offs"),
         "use ascending numbers from 1 to 1000, such as [5, 10, 20]",
-    )
+    )?;
+    let names = |metrics: &[Metric]| metrics.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ");
+    let repeated = (1..eval.metrics.len()).find(|&at| eval.metrics[..at].contains(&eval.metrics[at]));
+    ensure(
+        !eval.metrics.is_empty() && repeated.is_none(),
+        "eval.metrics",
+        || repeated.map_or("is empty".into(), |at| format!("has `{}` twice", eval.metrics[at].name())),
+        &format!("name each metric once, out of {}", names(&Metric::ALL)),
+    )?;
+    let selecting = eval.selecting();
+    let listed = eval.metrics.iter().flat_map(|metric| ks.iter().map(move |k| format!("{}@{k}", metric.name())));
+    let hint = format!("use one of {}", listed.take(12).collect::<Vec<_>>().join(", "));
+    let MetricAtK { metric, k } = selecting.map_err(|message| SpecError::of("eval.select", message, &hint))?;
+    ensure(
+        eval.metrics.contains(&metric),
+        "eval.select",
+        || match &eval.select {
+            Some(select) => format!("`{select}` while eval.metrics has no `{}`", metric.name()),
+            None => {
+                format!("is missing, and its default `{metric}@{k}` is not in eval.metrics", metric = metric.name())
+            }
+        },
+        &hint,
+    )?;
+    ensure(ks.contains(&k), "eval.select", || format!("`{}@{k}` while eval.ks has no {k}", metric.name()), &hint)
 }
 
 fn cluster(spec: &JobSpec) -> Rule {

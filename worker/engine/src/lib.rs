@@ -6,7 +6,7 @@
 //! * [`model`] (one file a model), [`loss`] (one formula a file), [`propagate`], [`intent_view`].
 //! * [`world`]: which nodes a worker owns and all it exchanges with others (`exchange`: the halo lists).
 //! * [`kernels`]: the hot loops: hand-written on the CPU, libtorch elsewhere.
-//! * [`eval`]: full-ranking Recall and NDCG. [`snapshot`]: tensors <-> checkpoint rows. [`device`]: CPU or CUDA.
+//! * [`eval`]: full-ranking metrics. [`snapshot`]: tensors <-> checkpoint rows. [`device`]: CPU or CUDA.
 //!
 //! It knows no process: reports go to an [`report::Observer`], other workers are behind `accord_collective::Collective`.
 

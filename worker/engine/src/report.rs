@@ -1,6 +1,8 @@
 //! What a running trainer says, and what it may be told. No tensor crosses this boundary.
 
+use crate::eval::MetricValues;
 use accord_data::checkpoint::Snapshot;
+use accord_spec::MetricAtK;
 use serde::{Deserialize, Serialize};
 
 /// Loss terms of one step, or their mean over an epoch, weighted as they enter the total.
@@ -52,16 +54,18 @@ pub enum EvalSplit {
     Test,
 }
 
-/// After every evaluation; metrics are means over the users with held-out items, one `(k, value)` a cut-off.
+/// After every evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvalReport {
     pub epoch: u64,
     pub step: u64,
     pub split: EvalSplit,
+    /// Users with held-out items.
     pub users: u64,
-    pub recall: Vec<(usize, f64)>,
-    pub ndcg: Vec<(usize, f64)>,
-    /// Best validation Recall at the largest cut-off so far, and its epoch.
+    /// In the order of `eval.metrics`.
+    pub metrics: Vec<MetricValues>,
+    /// The validation metric that selects the best epoch, its best value so far, and that epoch.
+    pub select: MetricAtK,
     pub best: f64,
     pub best_epoch: u64,
     pub seconds: f64,

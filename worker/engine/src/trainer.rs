@@ -4,7 +4,7 @@
 use crate::batch::BatchRows;
 use crate::device;
 use crate::error::EngineError;
-use crate::eval;
+use crate::eval::{self, Measures, measures::EvalPlan};
 use crate::graph::Dropout;
 use crate::guard;
 use crate::init;
@@ -20,7 +20,7 @@ use crate::world::World;
 use accord_data::checkpoint::{Progress, Snapshot};
 use accord_data::sampling::{Batch, EpochPlan};
 use accord_data::{Dataset, Interactions, TextTables};
-use accord_spec::{JobSpec, ModelKind, Negatives, TranslationPrecision};
+use accord_spec::{JobSpec, MetricAtK, ModelKind, Negatives, TranslationPrecision};
 use std::sync::Arc;
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -40,6 +40,9 @@ pub struct Trainer {
     kernels: Box<dyn Kernels>,
     texts: Option<Texts>,
     state: ModelState,
+    measures: Measures,
+    /// The validation metric that early stopping follows and that selects the best epoch.
+    select: MetricAtK,
     /// Embeddings E of the best validation epoch.
     best: Option<Tensor>,
     progress: Progress,
@@ -70,6 +73,7 @@ impl Trainer {
         let kernels = device::kernels(device, Arc::clone(&world.graph), threads)?;
         // ids and titles go, and each text table as soon as it is a tensor
         let Dataset { train, validation, test, text, .. } = dataset;
+        let EvalPlan { measures, select, mut notices } = EvalPlan::new(&spec.eval, &train, &validation)?;
         let texts = texts(spec.model.kind, text, device)?;
         let widths = texts.as_ref().map(|t| {
             let width = |x: &Tensor| x.size()[1] as usize;
@@ -77,7 +81,6 @@ impl Trainer {
         });
         let mut state = init::state(spec, &world, widths);
         state.to_device(device);
-        let mut notices = Vec::new();
         let precision = translation_precision(spec, &world, kernels.as_ref(), &mut notices);
         let config = ModelConfig {
             kind: spec.model.kind,
@@ -100,6 +103,8 @@ impl Trainer {
             kernels,
             texts,
             state,
+            measures,
+            select,
             best,
             progress,
             notices,
@@ -137,7 +142,7 @@ impl Trainer {
                 Directive::CheckpointAndStop | Directive::Stop => return Ok(Outcome::Stopped),
             }
         }
-        let test = self.evaluate(EvalSplit::Test)?;
+        let (test, _) = self.evaluate(EvalSplit::Test)?;
         observer.eval(&test);
         Ok(Outcome::Finished { best_epoch: self.progress.best_epoch, test })
     }
@@ -245,7 +250,7 @@ impl Trainer {
         Ok(ORDER[strongest as usize])
     }
 
-    /// Reports the epoch's means, evaluates when due, and moves on to the next epoch.
+    /// Reports the epoch's means, evaluates when due (after the last epoch always), and moves on to the next epoch.
     fn end_epoch(
         &mut self,
         steps: u64,
@@ -263,19 +268,9 @@ impl Trainer {
             timed_steps: self.sent.steps - sent.steps,
             bytes_sent: self.sent.all - sent.all,
         });
-        if epoch.is_multiple_of(self.spec.eval.every_epochs) {
-            let mut report = self.evaluate(EvalSplit::Validation)?;
-            let recall = report.recall.last().map_or(0.0, |r| r.1);
-            if self.progress.best.is_none_or(|best| recall > best) {
-                self.progress.best = Some(recall);
-                self.progress.best_epoch = epoch;
-                self.progress.evaluations_without_gain = 0;
-                self.best = Some(self.state.weights.embeds.copy());
-            } else {
-                self.progress.evaluations_without_gain += 1;
-            }
-            (report.best, report.best_epoch) = (self.progress.best.unwrap_or(0.0), self.progress.best_epoch);
-            observer.eval(&report);
+        let is_last = epoch + 1 >= self.spec.optim.epochs;
+        if is_last || epoch.is_multiple_of(self.spec.eval.every_epochs) {
+            self.validate(observer)?;
         }
         self.progress.epoch += 1;
         self.progress.step_in_epoch = 0;
@@ -285,27 +280,47 @@ impl Trainer {
         Ok(())
     }
 
-    /// Validation looks at the current parameters, test at the best epoch's.
-    fn evaluate(&self, split: EvalSplit) -> Result<EvalReport, EngineError> {
+    /// Evaluates the current parameters, and keeps them where they are the best so far.
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<(), EngineError> {
+        let (mut report, value) = self.evaluate(EvalSplit::Validation)?;
+        if self.progress.best.is_none_or(|best| value > best) {
+            self.progress.best = Some(value);
+            self.progress.best_epoch = self.progress.epoch;
+            self.progress.evaluations_without_gain = 0;
+            self.best = Some(self.state.weights.embeds.copy());
+        } else {
+            self.progress.evaluations_without_gain += 1;
+        }
+        (report.best, report.best_epoch) = (self.progress.best.unwrap_or(0.0), self.progress.best_epoch);
+        observer.eval(&report);
+        Ok(())
+    }
+
+    /// Validation looks at the current parameters, test at the best epoch's. The second part is the selecting metric's
+    /// value.
+    fn evaluate(&self, split: EvalSplit) -> Result<(EvalReport, f64), EngineError> {
         let start = Instant::now();
         let (held_out, embeds, epoch): (&Interactions, _, _) = match split {
             EvalSplit::Validation => (&self.validation, None, self.progress.epoch),
             EvalSplit::Test => (&self.test, self.best.as_ref(), self.progress.best_epoch),
         };
         let x = self.final_x(embeds)?;
-        let (train, ks) = (&self.train, &self.spec.eval.ks);
-        let metrics = eval::evaluate(&self.world, self.kernels.as_ref(), &x, train, held_out, ks)?;
-        Ok(EvalReport {
+        let (train, measures) = (&self.train, &self.measures);
+        let metrics = eval::evaluate(&self.world, self.kernels.as_ref(), &x, train, held_out, measures)?;
+        // the plan measures what it selects by
+        let value = metrics.value(self.select).unwrap_or(0.0);
+        let report = EvalReport {
             epoch,
             step: self.progress.step,
             split,
             users: metrics.users as u64,
-            recall: metrics.recall,
-            ndcg: metrics.ndcg,
+            metrics: metrics.values,
+            select: self.select,
             best: self.progress.best.unwrap_or(0.0),
             best_epoch: self.progress.best_epoch,
             seconds: start.elapsed().as_secs_f64(),
-        })
+        };
+        Ok((report, value))
     }
 
     /// X without dropout, of these embeddings or the current ones.

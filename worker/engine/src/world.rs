@@ -303,8 +303,22 @@ impl World {
 
     /// Sums of whole numbers over the ranks.
     pub fn sum_counts(&self, counts: Vec<i64>) -> Result<Vec<i64>, EngineError> {
-        let sums = self.sum(Tensor::from_slice(&counts).to(self.device))?;
-        Ok(Vec::try_from(sums.to(Device::Cpu)).expect("Int64 on the CPU"))
+        self.reduce(counts, Reduce::Sum)
+    }
+
+    /// The smallest of each of `values` over the ranks.
+    pub fn smallest(&self, values: Vec<i64>) -> Result<Vec<i64>, EngineError> {
+        self.reduce(values, Reduce::Min)
+    }
+
+    /// Every rank gives as many whole numbers.
+    fn reduce(&self, values: Vec<i64>, op: Reduce) -> Result<Vec<i64>, EngineError> {
+        if self.size() == 1 || values.is_empty() {
+            return Ok(values);
+        }
+        let all = Tensor::from_slice(&values).to(self.device);
+        self.collective.all_reduce(&all, op)?.wait()?;
+        Ok(Vec::try_from(all.to(Device::Cpu)).expect("Int64 on the CPU"))
     }
 
     /// Every rank's `values`, by rank.

@@ -7,7 +7,7 @@ mod official;
 use accord_data::sampling::EpochPlan;
 use accord_data::{Dataset, Interactions};
 use accord_engine::batch::BatchRows;
-use accord_engine::eval;
+use accord_engine::eval::{self, Measures};
 use accord_engine::graph::Dropout;
 use accord_engine::kernels::cpu::{CpuKernels, Level};
 use accord_engine::kernels::{Adjacency, Kernels, Precision};
@@ -270,11 +270,12 @@ impl Subject<'_> {
         });
         let held_out = &self.dataset.validation;
         let evaluation = best_of(3, |_| {
-            let (world, layers, ks) = (&self.world, self.spec.model.layers, &self.spec.eval.ks);
+            let (world, layers) = (&self.world, self.spec.model.layers);
+            let measures = Measures { metrics: self.spec.eval.metrics.clone(), ks: self.spec.eval.cutoffs() };
             let embeds = &state.weights.embeds;
             let graph = propagate::forward(world, &self.kernels, &Adjacency::Whole, embeds, layers, false);
             let x = graph.expect("nobody to wait for").x;
-            eval::evaluate(world, &self.kernels, &x, train, held_out, ks).expect("nobody to wait for");
+            eval::evaluate(world, &self.kernels, &x, train, held_out, &measures).expect("nobody to wait for");
         });
         let [theirs, their_evaluation] = self.official_epoch(train, held_out);
         println!(

@@ -1,9 +1,15 @@
-//! Full-ranking evaluation: every item a candidate but the user's training items, the official definitions of Recall and
-//! NDCG (spec section 7). A worker ranks its own users; the items' rows come around the ring, a rank's at a time.
+//! Full-ranking evaluation: every item is a candidate but the user's training items. A worker ranks its own users; the
+//! items' rows come around the ring, a rank's at a time.
+//!
+//! # Layout
+//! * [`measures`]: which metrics and cut-offs, and which of them selects the best epoch.
+//! * `metrics`: the definitions.
 
+pub mod measures;
 mod metrics;
 
-pub use metrics::{Metrics, Sums};
+pub use measures::Measures;
+pub use metrics::{MetricValues, Metrics, Sums};
 
 use crate::error::EngineError;
 use crate::kernels::{Candidates, Kernels, NONE, Ranking};
@@ -19,9 +25,9 @@ pub fn evaluate(
     x: &Tensor,
     train: &Interactions,
     held_out: &Interactions,
-    ks: &[usize],
+    measures: &Measures,
 ) -> Result<Metrics, EngineError> {
-    let k = ks.iter().copied().max().unwrap_or(1);
+    let k = measures.width();
     let own_users = &world.graph.own()[..world.graph.users];
     let users: Vec<u32> = own_users.iter().copied().filter(|&user| !held_out.of(user).is_empty()).collect();
     let rows: Vec<i64> = users.iter().map(|&user| world.row(user) as i64).collect();
@@ -39,8 +45,9 @@ pub fn evaluate(
         Ok(())
     })?;
     let ranked = ranking.unwrap_or_else(|| Ranking::empty(users.len(), k)).items;
-    let sums = Sums::of_rankings(&users, &ranked, k, held_out, ks);
-    Ok(world.sum_counts(sums.into_counts()).map(Sums::from_counts)?.metrics(ks))
+    let Sums { totals, first_places } = Sums::of_rankings(&users, &ranked, k, held_out, measures);
+    let (totals, first_places) = (world.sum_counts(totals)?, world.smallest(first_places)?);
+    Ok(Sums { totals, first_places }.metrics(measures))
 }
 
 /// The k best of two rankings of the same users; ties to the lower id.
@@ -65,20 +72,4 @@ fn merge(a: &Ranking, b: &Ranking, k: usize) -> Ranking {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn merging_keeps_the_best_and_breaks_ties_by_id() {
-        let ranking = |entries: &[(f64, u32)]| Ranking {
-            scores: entries.iter().map(|e| e.0).collect(),
-            items: entries.iter().map(|e| e.1).collect(),
-        };
-        let none = (f64::NEG_INFINITY, NONE);
-        let a = ranking(&[(3.0, 5), (1.0, 7), none, (2.0, 0), none, none]);
-        let b = ranking(&[(3.0, 4), (2.0, 1), (0.5, 2), none, none, none]);
-        let merged = merge(&a, &b, 3);
-        assert_eq!(merged.items, [4, 5, 1, 0, NONE, NONE]);
-        assert_eq!(merged.scores[..4], [3.0, 3.0, 2.0, 2.0]);
-    }
-}
+mod tests;
