@@ -343,6 +343,8 @@ impl World {
     ) -> Result<(), EngineError> {
         let (rank, size) = (self.rank(), self.size());
         let (next, previous) = ((rank + 1) % size, (rank + size - 1) % size);
+        let only =
+            |peer: usize, rows: i64| -> Vec<i64> { (0..size).map(|r| if r == peer { rows } else { 0 }).collect() };
         let mut block = own.contiguous();
         for step in 0..size {
             let (holder, coming) = ((rank + step) % size, (rank + step + 1) % size);
@@ -352,12 +354,12 @@ impl World {
             let mut shape = own.size();
             shape[0] = rows[coming];
             let arriving = Tensor::empty(shape, (own.kind(), own.device()));
-            let receive = (rows[coming] > 0).then(|| self.collective.receive(&arriving, next)).transpose()?;
-            let send = (rows[holder] > 0).then(|| self.collective.send(&block, previous)).transpose()?;
+            // One operation, not a receive and a send: NCCL runs single ones in order on one stream, so every rank would
+            // wait in its receive for a send that is queued behind another receive.
+            let (received, sent) = (only(next, rows[coming]), only(previous, rows[holder]));
+            let transfer = self.collective.all_to_all(&arriving, &received, &block, &sent)?;
             work(holder, &block)?;
-            for transfer in [receive, send].into_iter().flatten() {
-                transfer.wait()?;
-            }
+            transfer.wait()?;
             block = arriving;
         }
         Ok(())

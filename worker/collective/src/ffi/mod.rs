@@ -52,6 +52,9 @@ pub(crate) fn make(f: impl FnOnce(*mut Handle, Message) -> c_int) -> Result<NonN
 
 /// Whether libtorch is the version whose headers the shim was compiled with. Must come before any object is made.
 pub(crate) fn check_version() -> Result<(), CollectiveError> {
+    // The check asks libtorch for its build settings, which asks whether CUDA is there, and libtorch remembers the first
+    // answer. A machine without CUDA libraries is no error here.
+    let _ = crate::cuda::load();
     // SAFETY: a valid out pointer.
     call(|e| unsafe { accord_check_version(e) }).map(drop).map_err(CollectiveError::library)
 }

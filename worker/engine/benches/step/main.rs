@@ -1,5 +1,5 @@
 //! Seconds per step by phase and peak memory on amazon, and the ratio to the official operators in the same run.
-//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND] [--train N]`; wants ../shared/data/amazon.
+//! `cargo bench -p accord-engine --bench step -- [--threads N] [--steps N] [--data DIR] [--model KIND] [--train N] [--device cpu|cuda]`; wants ../shared/data/amazon.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints its results")]
 
 mod official;
@@ -9,7 +9,7 @@ use accord_data::{Dataset, Interactions};
 use accord_engine::batch::BatchRows;
 use accord_engine::eval::{self, Measures};
 use accord_engine::graph::Dropout;
-use accord_engine::kernels::cpu::{CpuKernels, Level};
+use accord_engine::kernels::cpu::Level;
 use accord_engine::kernels::{Adjacency, Kernels, Precision};
 use accord_engine::model::{Clock, ModelConfig, StepInput, Texts};
 use accord_engine::noise::{Noise, Tower};
@@ -17,13 +17,13 @@ use accord_engine::scope::Draw;
 use accord_engine::step::ModelState;
 use accord_engine::weights::Weights;
 use accord_engine::world::World;
-use accord_engine::{init, propagate};
+use accord_engine::{device, init, propagate};
 use accord_spec::{JobSpec, ModelKind};
 use official::{Official, PairIds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 struct Options {
     threads: usize,
@@ -33,6 +33,7 @@ struct Options {
     model: Option<String>,
     /// Steps of training before the precisions of the translation term are compared.
     train: usize,
+    device: Device,
 }
 
 fn options() -> Options {
@@ -46,6 +47,10 @@ fn options() -> Options {
         data: after("--data").map_or(shared, PathBuf::from),
         model: after("--model").cloned(),
         train: number("--train", 60),
+        device: match after("--device").map(String::as_str) {
+            Some("cuda") => device::pick(accord_spec::Device::Cuda, 0).expect("a CUDA device"),
+            _ => Device::Cpu,
+        },
     }
 }
 
@@ -56,7 +61,13 @@ fn main() {
         return;
     }
     tch::set_num_threads(options.threads as i32);
-    println!("{} threads, {:?} kernels, best of {} steps", options.threads, Level::detect(), options.steps);
+    println!(
+        "{:?}, {} threads, {:?} kernels, best of {} steps",
+        options.device,
+        options.threads,
+        Level::detect(),
+        options.steps
+    );
     println!("resident with libtorch loaded: {:.0} MB", memory("VmRSS"));
     for (model, extra) in [("lightgcn", "edge_keep = 0.8"), ("rlmrec-con", "edge_keep = 0.8"), ("irllrec", "")] {
         if options.model.as_ref().is_some_and(|wanted| wanted != model) {
@@ -95,15 +106,15 @@ struct Subject<'a> {
     spec: JobSpec,
     dataset: Dataset,
     world: World,
-    kernels: CpuKernels,
+    kernels: Box<dyn Kernels>,
     texts: Option<Texts>,
 }
 
 impl Subject<'_> {
     fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
-        let world = World::alone(&dataset.train, tch::Device::Cpu);
-        let kernels = CpuKernels::new(Arc::clone(&world.graph), Level::detect(), options.threads).expect("threads");
-        let texts = dataset.text.take().map(|tables| Texts::of(tables, true, tch::Device::Cpu));
+        let world = World::alone(&dataset.train, options.device);
+        let kernels = device::kernels(options.device, Arc::clone(&world.graph), options.threads).expect("threads");
+        let texts = dataset.text.take().map(|tables| Texts::of(tables, true, options.device));
         Subject { options, spec, dataset, world, kernels, texts }
     }
 
@@ -112,19 +123,22 @@ impl Subject<'_> {
             .texts
             .as_ref()
             .map(|t| [&t.profile, t.intent.as_ref().unwrap_or(&t.profile)].map(|x| x.size()[1] as usize));
-        init::state(&self.spec, &self.world, widths)
+        let mut state = init::state(&self.spec, &self.world, widths);
+        state.to_device(self.options.device);
+        state
     }
 
     fn rows(&self, plan: &EpochPlan, step: usize) -> BatchRows {
         let draw = Draw { negatives: self.spec.loss.negatives, seed: 1, step: step as u64 };
         let batch = plan.batch(step as u64, self.spec.optim.batch_size);
-        BatchRows::new(&batch, &self.world, draw, Kind::Float, tch::Device::Cpu)
+        BatchRows::new(&batch, &self.world, draw, Kind::Float, self.options.device)
     }
 
     fn pair_ids(&self, plan: &EpochPlan, step: usize) -> PairIds {
         let batch = plan.batch(step as u64, self.spec.optim.batch_size);
         let nodes = |ids: &[u32], first: usize| {
             Tensor::from_slice(&ids.iter().map(|&id| i64::from(id) + first as i64).collect::<Vec<_>>())
+                .to(self.options.device)
         };
         let users = self.dataset.users();
         let (positives, negatives) = (nodes(batch.positives, users), nodes(batch.negatives, users));
@@ -200,6 +214,7 @@ impl Subject<'_> {
             let start = Instant::now();
             let mut clock = Clock::default();
             self.step(&mut state, &plan, step, precision, &mut clock);
+            finish(self.options.device);
             let seconds = start.elapsed().as_secs_f64();
             if seconds < best.0 {
                 best = (seconds, clock.0);
@@ -230,7 +245,7 @@ impl Subject<'_> {
         });
         let input = StepInput {
             world: &self.world,
-            kernels: &self.kernels,
+            kernels: self.kernels.as_ref(),
             config,
             texts: self.texts.as_ref(),
             batch: &rows,
@@ -243,7 +258,7 @@ impl Subject<'_> {
     fn step(&self, state: &mut ModelState, plan: &EpochPlan, step: usize, precision: Precision, clock: &mut Clock) {
         let config = self.config(precision);
         let grads = self.losses(state, plan, step, &config, clock);
-        clock.time("adam", || state.update(&self.kernels, &grads, self.spec.optim.lr, config.loss.reg_weight));
+        clock.time("adam", || state.update(self.kernels.as_ref(), &grads, self.spec.optim.lr, config.loss.reg_weight));
     }
 
     fn official(&self) -> f64 {
@@ -255,6 +270,7 @@ impl Subject<'_> {
             if self.spec.model.kind == ModelKind::Irllrec { self.options.steps.min(3) } else { self.options.steps };
         best_of(steps, |step| {
             official.step(&self.pair_ids(&plan, step), step as i32 + 1);
+            finish(self.options.device);
         })
     }
 
@@ -273,9 +289,9 @@ impl Subject<'_> {
             let (world, layers) = (&self.world, self.spec.model.layers);
             let measures = Measures { metrics: self.spec.eval.metrics.clone(), ks: self.spec.eval.cutoffs() };
             let embeds = &state.weights.embeds;
-            let graph = propagate::forward(world, &self.kernels, &Adjacency::Whole, embeds, layers, false);
+            let graph = propagate::forward(world, self.kernels.as_ref(), &Adjacency::Whole, embeds, layers, false);
             let x = graph.expect("nobody to wait for").x;
-            eval::evaluate(world, &self.kernels, &x, train, held_out, &measures).expect("nobody to wait for");
+            eval::evaluate(world, self.kernels.as_ref(), &x, train, held_out, &measures).expect("nobody to wait for");
         });
         let [theirs, their_evaluation] = self.official_epoch(train, held_out);
         println!(
@@ -301,6 +317,13 @@ impl Subject<'_> {
             official.evaluate(train, held_out);
         });
         [epoch, evaluation]
+    }
+}
+
+/// Waits until a device has done what it was asked for.
+fn finish(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
     }
 }
 

@@ -8,8 +8,6 @@ use accord_engine::weights::{Tower, Weights};
 use accord_spec::JobSpec;
 use tch::{Device, Kind, Tensor, no_grad};
 
-const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
-
 /// Node ids of a batch's pairs, [B] each.
 pub(crate) struct PairIds {
     pub(crate) users: Tensor,
@@ -19,6 +17,8 @@ pub(crate) struct PairIds {
 
 pub(crate) struct Official<'a> {
     spec: &'a JobSpec,
+    /// Kind and place of every number.
+    on: (Kind, Device),
     texts: Option<&'a Texts>,
     users: i64,
     nodes: i64,
@@ -46,13 +46,14 @@ impl<'a> Official<'a> {
             rows.extend([user, item]);
             columns.extend([item, user]);
         }
-        let (rows, columns) = (Tensor::from_slice(&rows), Tensor::from_slice(&columns));
+        let on = (Kind::Float, weights.embeds.device());
+        let (rows, columns) = (Tensor::from_slice(&rows).to(on.1), Tensor::from_slice(&columns).to(on.1));
         let root = rows.bincount::<&Tensor>(None, nodes).to_kind(Kind::Float).pow_tensor_scalar(-0.5);
         let values = root.index_select(0, &rows) * root.index_select(0, &columns);
         let indices = Tensor::stack(&[rows, columns], 0);
         let moments = weights.tensors_mut().iter().map(|w| [w.zeros_like(), w.zeros_like()]).collect();
         weights.tensors_mut().into_iter().for_each(|w| *w = w.set_requires_grad(true));
-        Official { spec, texts, users, nodes, indices, values, weights, teacher, moments }
+        Official { spec, on, texts, users, nodes, indices, values, weights, teacher, moments }
     }
 
     /// Loss, autograd backward and dense Adam; returns the loss.
@@ -75,12 +76,13 @@ impl<'a> Official<'a> {
     fn adjacency(&self) -> Tensor {
         let size = [self.nodes, self.nodes];
         if self.spec.model.edge_keep == 1.0 {
-            return Tensor::sparse_coo_tensor_indices_size(&self.indices, &self.values, size, CPU, false);
+            return Tensor::sparse_coo_tensor_indices_size(&self.indices, &self.values, size, self.on, false);
         }
         // SpAdjEdgeDrop: a mask over the entries, then a new matrix
-        let kept = (Tensor::rand([self.values.size()[0]], CPU) + self.spec.model.edge_keep).floor().to_kind(Kind::Bool);
+        let kept =
+            (Tensor::rand([self.values.size()[0]], self.on) + self.spec.model.edge_keep).floor().to_kind(Kind::Bool);
         let indices = self.indices.index(&[None, Some(&kept)]);
-        Tensor::sparse_coo_tensor_indices_size(&indices, &self.values.index(&[Some(&kept)]), size, CPU, false)
+        Tensor::sparse_coo_tensor_indices_size(&indices, &self.values.index(&[Some(&kept)]), size, self.on, false)
     }
 
     /// E^0 .. E^L
@@ -142,10 +144,10 @@ impl<'a> Official<'a> {
                     Tensor::cat(&[side(0, self.users, c_user), side(self.users, self.nodes - self.users, c_item)], 0);
                 let ends = [&head, &tail].map(|ids| normalize(&v.index_select(0, ids)));
                 let a = ((&ends[0] * &ends[1]).sum_dim_intlist(1, false, Kind::Float) + 1.0) / 2.0;
-                let sum = Tensor::zeros([self.nodes], CPU).index_add(0, &head, &a);
+                let sum = Tensor::zeros([self.nodes], self.on).index_add(0, &head, &a);
                 let w = a * sum.reciprocal().nan_to_num(0.0, 0.0, 0.0).index_select(0, &head);
                 let messages = e.index_select(0, &tail) * w.unsqueeze(1);
-                Tensor::zeros([self.nodes, e.size()[1]], CPU).index_add(0, &head, &messages)
+                Tensor::zeros([self.nodes, e.size()[1]], self.on).index_add(0, &head, &messages)
             })
             .collect();
         Tensor::stack(&views, 0).mean_dim(0, false, Kind::Float)
@@ -168,14 +170,14 @@ impl<'a> Official<'a> {
         let mut hits = 0;
         for users in users.chunks(1024) {
             let ids: Vec<i64> = users.iter().map(|&u| i64::from(u)).collect();
-            let scores = x.index_select(0, &Tensor::from_slice(&ids)).matmul(&items.tr());
+            let scores = x.index_select(0, &Tensor::from_slice(&ids).to(self.on.1)).matmul(&items.tr());
             let mut mask = vec![0.0f32; scores.numel()];
             for (row, &u) in users.iter().enumerate() {
                 train.of(u).iter().for_each(|&i| mask[row * train.items() + i as usize] = 1.0);
             }
-            let mask = Tensor::from_slice(&mask).view_as(&scores);
+            let mask = Tensor::from_slice(&mask).to(self.on.1).view_as(&scores);
             let (_, best) = (scores * (-&mask + 1.0) - mask * 1e8).topk(20, 1, true, true);
-            let best: Vec<i64> = Vec::try_from(best.contiguous().view([-1])).unwrap_or_default();
+            let best: Vec<i64> = Vec::try_from(best.to(Device::Cpu).contiguous().view([-1])).unwrap_or_default();
             for (best, &u) in best.chunks(20).zip(users) {
                 hits += best.iter().filter(|&&i| held_out.contains(u, i as u32)).count();
             }
