@@ -4,6 +4,7 @@
 //! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of four formats.
 //! * [`Interactions`]: user-item pairs as CSR. [`Embeddings`]: a dense table of `f32`.
 //! * [`recbole`]: RecBole's typed tables by themselves (titles, genres, ages).
+//! * [`parquet`]: columns of Parquet files (interactions, text tables), without Arrow.
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
 //! * [`random`]: the counter-based generator every random draw of a run goes through.
 //! * [`sampling`]: one epoch's batch order and negatives, the same for any number of workers.
@@ -34,4 +35,4 @@ pub use embeddings::{Embeddings, TextTables};
 pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
-pub use readers::recbole;
+pub use readers::{parquet, recbole};

@@ -3,7 +3,7 @@
 //! # Layout
 //! * `pairs`, `adjacency`, `recbole`, `npz`: one format each.
 //! * `files`: which files are which part. `tables`: external ids. `split`: holding interactions out.
-//! * `npy`: numpy arrays, also used for text embeddings.
+//! * `parquet`: columns of Parquet files. `npy`: numpy arrays, also used for text embeddings.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
@@ -12,6 +12,7 @@ mod files;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
+pub mod parquet;
 pub mod recbole;
 mod split;
 mod tables;
