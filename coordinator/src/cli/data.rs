@@ -2,7 +2,7 @@
 
 use crate::cli::{Usage, output};
 use accord_data::{Dataset, DatasetManifest, Interactions};
-use accord_spec::{Data, Format, Split, TextFiles};
+use accord_spec::{Data, Format, Split};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -175,12 +175,8 @@ fn inspect(args: InspectArgs) -> anyhow::Result<()> {
         Some(format) => format.into(),
         None => guess_format(folder)?,
     };
-    // a folder with one of the text files should have them all
-    let files = TextFiles::default();
-    let has_text = [files.user_profile, files.item_profile, files.user_intent, files.item_intent]
-        .iter()
-        .any(|file| folder.join(file).exists());
-    let dataset = Dataset::load(&Data { format, ..data.clone() }, Path::new(""), args.seed, has_text)?;
+    let text = Dataset::text_found(&data, Path::new(""))?;
+    let dataset = Dataset::load(&Data { format, ..data.clone() }, Path::new(""), args.seed, text)?;
     let found = describe(&dataset);
     if args.json {
         return output::json(&found);

@@ -170,7 +170,7 @@ mod tests {
             split: Split::Random,
             split_ratio: [3.0, 1.0, 1.0],
         };
-        Dataset::load(&data, folder, 2023, false).unwrap()
+        Dataset::load(&data, folder, 2023, accord_data::TextNeed::None).unwrap()
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub mod synthetic;
 pub mod wheel;
 
 pub use dataset::Dataset;
-pub use embeddings::{Embeddings, TextTables};
+pub use embeddings::{Embeddings, TextNeed, TextTables};
 pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};

@@ -57,7 +57,7 @@ fn expected(column: &str, k: usize) -> String {
         "float" => (number / 4.0).to_string(),
         "double" => (number / 8.0).to_string(),
         "half" => (number / 2.0).to_string(),
-        "boolean" => (k % 2 == 0).to_string(),
+        "boolean" => k.is_multiple_of(2).to_string(),
         "milliseconds" => (1_600_000_000_000 + k).to_string(),
         "microseconds" => (1_600_000_000_000_000 + k).to_string(),
         "nanoseconds" | "time" => (1_600_000_000_000_000_000 + k).to_string(),

@@ -21,6 +21,7 @@ use crate::error::DataError;
 use crate::manifest::Repairs;
 use accord_spec::{Data, Format, Split};
 use files::Wanted;
+pub(crate) use files::join_names;
 use std::path::Path;
 pub(crate) use tables::Catalog;
 

@@ -86,5 +86,25 @@ order = [2, 0, 3, 1]
 frame = pd.DataFrame({"user_id": [f"u{k}" for k in order], "embedding": [[float(k), k / 2] for k in order],
                       "profile": [f"text of {k}" for k in order]})
 frame.to_parquet(here / "pandas-lists.parquet")
+# users 7, 30 and 100 as numbers, the vector of k is k, k / 2
+numbers = [100, 7, 30]
+halves = pa.FixedSizeListArray.from_arrays(pa.array([x for k in numbers for x in [k, k / 2]], pa.float32()), 2)
+save("integer-ids.parquet", pa.table({"user_id": pa.array(numbers, pa.int32()), "emb": halves}))
+users = pa.array(["u0", "u1", "u2", "u3"])
+vectors = [[1.0, 2.0]] * 3
+for name, columns in {
+    "null-id": {"user_id": pa.array(["u0", None]), "emb": pa.array([[1.0]] * 2)},
+    "null-vector": {"user_id": users, "emb": pa.array(vectors + [None], pa.list_(pa.float64()))},
+    "null-element": {"user_id": users, "emb": pa.array(vectors + [[1.0, None]])},
+    "ragged": {"user_id": users, "emb": pa.array(vectors + [[1.0]])},
+    "stray-integer": {"user_id": users, "d0": pa.array([1.0] * 4), "d1": pa.array([1] * 4)},
+    "two-lists": {"user_id": users, "a": pa.array([[1.0]] * 4), "b": pa.array([[1.0]] * 4)},
+    "other-side": {"item_id": users, "number": pa.array([1] * 4), "emb": pa.array([[1.0]] * 4)},
+    "two-ids": {"id": users, "user_id": users, "emb": pa.array([[1.0]] * 4)},
+    "float-ids": {"user_id": pa.array([7.0, 30.0]), "emb": pa.array([[1.0]] * 2)},
+    "no-floats": {"user_id": users},
+    "no-rows": {"user_id": users[:0], "emb": pa.array([], pa.list_(pa.float64()))},
+}.items():
+    save(f"bad-{name}.parquet", pa.table(columns))
 wide = pd.DataFrame({"d0": [float(k) for k in order], "d1": [k / 2 for k in order]}, index=[f"u{k}" for k in order])
 wide.to_parquet(here / "pandas-wide-indexed.parquet", compression="zstd")

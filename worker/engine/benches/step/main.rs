@@ -5,7 +5,7 @@
 mod official;
 
 use accord_data::sampling::EpochPlan;
-use accord_data::{Dataset, Interactions};
+use accord_data::{Dataset, Interactions, TextNeed};
 use accord_engine::batch::BatchRows;
 use accord_engine::eval;
 use accord_engine::graph::Dropout;
@@ -63,7 +63,7 @@ fn main() {
             continue;
         }
         let spec = job(&options.data, model, extra);
-        let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, model != "lightgcn") {
+        let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, TextNeed::of(spec.model.kind)) {
             Ok(dataset) => dataset,
             Err(e) => return println!("SKIPPED: {e}"),
         };
@@ -103,7 +103,7 @@ impl Subject<'_> {
     fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
         let world = World::alone(&dataset.train, tch::Device::Cpu);
         let kernels = CpuKernels::new(Arc::clone(&world.graph), Level::detect(), options.threads).expect("threads");
-        let texts = dataset.text.take().map(|tables| Texts::of(tables, true, tch::Device::Cpu));
+        let texts = dataset.text.take().map(|tables| Texts::of(tables, tch::Device::Cpu));
         Subject { options, spec, dataset, world, kernels, texts }
     }
 
