@@ -8,14 +8,14 @@ use crate::rendezvous::MeetingPoint;
 use crate::snapshots::SnapshotWriter;
 use crate::{export, layout};
 use accord_collective::CollectiveError;
-use accord_data::Dataset;
+use accord_data::{Dataset, Repair, TextNeed};
 use accord_engine::report::Outcome;
 use accord_engine::trainer::{Sent, Trainer};
 use accord_engine::{EngineError, device, guard};
 use accord_objects::dataset::FetchError;
 use accord_proto::job::FailureKind;
 use accord_proto::worker::{Failed, Finished, Form, Ready, Stopped, worker_message::Message};
-use accord_spec::{Data, JobSpec, ModelKind};
+use accord_spec::{Data, JobSpec};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -134,9 +134,12 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
     let data = accord_objects::dataset::local(&spec.data, patience).map_err(|error| unfetched(&error, &form))?;
     let mut dataset = load(&data, &spec, &form, &uplink)?;
     let world = layout::world(&spec, &dataset, collective, &run_dir, device)?;
-    if spec.model.kind != ModelKind::Lightgcn {
-        let root = Path::new(&form.job_root);
-        dataset.load_text(&data, root, Some(world.graph.own())).map_err(Failure::bad_input)?;
+    let need = TextNeed::of(spec.model.kind);
+    if need != TextNeed::None {
+        let (root, own) = (Path::new(&form.job_root), Some(world.graph.own()));
+        let told = dataset.manifest.repairs.len();
+        dataset.load_text(&data, root, need, own).map_err(Failure::bad_input)?;
+        tell_repairs(dataset.manifest.repairs.get(told..).unwrap_or_default(), &uplink);
     }
     same_data(&spec, &form, &dataset)?;
     guard::same_input(&world, &format!("{} {} {}", form.job_toml, dataset.manifest.digest, world.digest()))?;
@@ -185,7 +188,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
 
 /// Interactions and ids; the text comes when the own nodes are known.
 fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dataset, Failure> {
-    let dataset = Dataset::load(data, Path::new(&form.job_root), spec.job.seed, false);
+    let dataset = Dataset::load(data, Path::new(&form.job_root), spec.job.seed, TextNeed::None);
     let dataset = dataset.map_err(Failure::bad_input)?;
     let m = &dataset.manifest;
     tracing::info!(users = m.users, items = m.items, train = m.train, validation = m.validation, test = m.test, "data");
@@ -193,12 +196,16 @@ fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dat
         tracing::info!("read {line}");
         uplink.send_blocking(Message::Notice(format!("read {line}")));
     }
-    for repair in &m.repairs {
+    tell_repairs(&m.repairs, uplink);
+    Ok(dataset)
+}
+
+fn tell_repairs(repairs: &[Repair], uplink: &Uplink) {
+    for repair in repairs {
         let notice = format!("data: {} ({})", repair.what, repair.count);
         tracing::warn!("{notice}");
         uplink.send_blocking(Message::Notice(notice));
     }
-    Ok(dataset)
 }
 
 /// A store that refused what it gave before may give it again: its keys were changed, or its files are being replaced.

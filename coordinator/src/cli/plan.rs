@@ -5,7 +5,7 @@ mod estimate;
 use super::{job_file, output};
 use accord_data::partition::report::{RankReport, Report};
 use accord_data::partition::{Choice, Method, Partition, Scheme};
-use accord_data::{Dataset, Interactions};
+use accord_data::{Dataset, Interactions, TextNeed};
 use accord_spec::{JobSpec, ModelKind, Override};
 use clap::Args;
 use estimate::{Memory, Sizes, StepBytes};
@@ -87,11 +87,8 @@ pub(super) fn run(args: PlanArgs) -> anyhow::Result<()> {
     let job = job_file::read(&args.job, sets)?;
     let workers = job.spec.cluster.workers as usize;
     let data = accord_objects::dataset::local(&job.spec.data, Duration::ZERO)?;
-    let dataset = Dataset::load(&data, &job.root, job.spec.job.seed, false)?;
-    let text = match job.spec.model.kind {
-        ModelKind::Lightgcn => [0, 0],
-        ModelKind::RlmrecCon | ModelKind::Irllrec => Dataset::text_widths(&data, &job.root)?,
-    };
+    let dataset = Dataset::load(&data, &job.root, job.spec.job.seed, TextNeed::None)?;
+    let text = Dataset::text_widths(&data, &job.root, TextNeed::of(job.spec.model.kind))?;
     let plan = plan(&job.spec, &dataset.train, text, workers);
     if args.json {
         return output::json(&plan);

@@ -5,7 +5,7 @@
 
 use crate::ml100k::{Catalog, Texts};
 use crate::{Encoder, TextError};
-use accord_data::{Dataset, DatasetManifest, Embeddings, TextTables, prepared, wheel};
+use accord_data::{Dataset, DatasetManifest, Embeddings, TextNeed, TextTables, prepared, wheel};
 use accord_spec::{Data, Format};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub fn ml_100k(dest: &Path, progress: &mut dyn FnMut(&str)) -> Result<Fetched, T
     let raw = staging.path().join("raw");
     unpack(&raw)?;
     progress(&format!("splitting ratings of {LIKED} and more into training, validation and test"));
-    let mut dataset = Dataset::load(&atomic_files(), &raw, SEED, false)?;
+    let mut dataset = Dataset::load(&atomic_files(), &raw, SEED, TextNeed::None)?;
     for repair in &dataset.manifest.repairs {
         progress(&format!("{} {}", repair.count, repair.what));
     }
@@ -73,7 +73,7 @@ pub fn ml_100k(dest: &Path, progress: &mut dyn FnMut(&str)) -> Result<Fetched, T
     prepared::write(&ready, &dataset)?;
     write_texts(&ready, &texts)?;
     save(&ready.join("README.txt"), README.as_bytes())?;
-    let manifest = Dataset::load(&prepared_files(), &ready, SEED, true)?.manifest;
+    let manifest = Dataset::load(&prepared_files(), &ready, SEED, TextNeed::ProfilesAndIntents)?.manifest;
     let json = serde_json::to_vec_pretty(&manifest).map_err(|e| TextError::io("write", dest)(e.into()))?;
     save(&ready.join(MANIFEST), &json)?;
     fs::rename(&ready, dest).map_err(TextError::io("create", dest))?;
@@ -97,7 +97,9 @@ fn intact(dest: &Path) -> Result<Option<DatasetManifest>, TextError> {
         Err(error) => return Err(TextError::io("read", dest)(error)),
     };
     let then: DatasetManifest = serde_json::from_slice(&json).map_err(|e| changed(format!("{MANIFEST}: {e}")))?;
-    let now = Dataset::load(&prepared_files(), dest, SEED, true).map_err(|e| changed(e.to_string()))?.manifest;
+    let now = Dataset::load(&prepared_files(), dest, SEED, TextNeed::ProfilesAndIntents)
+        .map_err(|e| changed(e.to_string()))?
+        .manifest;
     if now.digest != then.digest {
         return Err(changed(format!("its digest is {:.12}, {MANIFEST} says {:.12}", now.digest, then.digest)));
     }
@@ -124,13 +126,15 @@ fn prepared_files() -> Data {
 fn encode(texts: &Texts, progress: &mut dyn FnMut(&str)) -> Result<TextTables, TextError> {
     let encoder = Encoder::load(progress)?;
     let mut encode = |what: &str, texts: &[String]| -> Result<Embeddings, TextError> {
-        encoder.encode(texts, &mut |line| progress(&format!("{what}: {line}")))
+        let mut table = encoder.encode(texts, &mut |line| progress(&format!("{what}: {line}")))?;
+        // half the size on disk, and far more precise than the texts are telling
+        table.round_to_f16();
+        Ok(table)
     };
     Ok(TextTables {
         user_profile: encode("user profiles", &texts.user_profile)?,
         item_profile: encode("item profiles", &texts.item_profile)?,
-        user_intent: encode("user intents", &texts.user_intent)?,
-        item_intent: encode("item intents", &texts.item_intent)?,
+        intents: Some([encode("user intents", &texts.user_intent)?, encode("item intents", &texts.item_intent)?]),
     })
 }
 

@@ -162,7 +162,7 @@ mod tests {
 
     fn dataset(folder: &Path) -> Dataset {
         let data = Data { min_rating: Some(4.0), split_ratio: [3.0, 1.0, 1.0], ..Data::at(".", Format::Recbole) };
-        Dataset::load(&data, folder, 2023, false).unwrap()
+        Dataset::load(&data, folder, 2023, accord_data::TextNeed::None).unwrap()
     }
 
     #[test]

@@ -223,7 +223,8 @@ pub enum Split {
     Time,
 }
 
-/// Frozen text embeddings, `.npy`, `.safetensors` or `.pkl`, one row a user or item.
+/// Frozen text embeddings: tables with ids (`.npz`, `.parquet`, `.jsonl`), or matrices (`.npy`, `.safetensors`, `.pkl`) whose row i
+/// belongs to user or item i. Where a file of a default name is absent, another of these endings is looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFiles {

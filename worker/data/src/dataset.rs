@@ -1,10 +1,10 @@
 //! A dataset ready to train on: reads it, repairs what can be repaired and counts it, refuses the rest.
 
-use crate::embeddings::TextSource;
+use crate::embeddings::{Listed, TextSource};
 use crate::error::DataError;
 use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
 use crate::synthetic::Synthetic;
-use crate::{Embeddings, Interactions, Reading, TextTables, readers};
+use crate::{Interactions, Reading, TextNeed, TextTables, readers};
 use accord_spec::Data;
 use std::path::Path;
 
@@ -27,26 +27,33 @@ pub struct Dataset {
     /// By internal id.
     pub item_titles: Option<Vec<String>>,
     pub manifest: DatasetManifest,
+    /// Whether files of the folder fix the order of internal ids.
+    pub(crate) listed: Listed,
+    /// Repairs of the manifest that are not about text.
+    repairs_without_text: usize,
 }
 
 impl Dataset {
     /// Reads `data.path`, relative to `root`, the folder of the job file. The seed decides which interactions are
-    /// held out where the files do not say. `needs_text`: also read the text tables (models rlmrec-con and irllrec).
+    /// held out where the files do not say. `need`: the text tables that are read too.
     ///
     /// # Errors
     /// A file that is missing, malformed or out of range (with its place), or data that cannot be trained on: no
     /// interaction in a part, or a user who has every item in training and so has no negative.
-    pub fn load(data: &Data, root: &Path, seed: u64, needs_text: bool) -> Result<Dataset, DataError> {
+    pub fn load(data: &Data, root: &Path, seed: u64, need: TextNeed) -> Result<Dataset, DataError> {
         let mut repairs = Repairs::default();
-        let (catalog, [train, validation, test], reading) = match &data.synthetic {
-            Some(size) => made_up(size)?,
-            None => from_files(data, &root.join(&data.path), seed, &mut repairs)?,
+        let folder = root.join(&data.path);
+        let (listed, (catalog, [train, validation, test], reading)) = match &data.synthetic {
+            Some(size) => (Listed::default(), made_up(size)?),
+            None => (Listed::in_folder(&folder), from_files(data, &folder, seed, &mut repairs)?),
         };
         let (users, items) = (train.users(), train.items());
         trainable(&train, &validation, &test, &catalog.user_ids)?;
         count_untrained(&train, &mut repairs);
         let readers::Catalog { user_ids, item_ids, item_titles } = catalog;
         let mut dataset = Dataset {
+            repairs_without_text: repairs.0.len(),
+            listed,
             manifest: DatasetManifest {
                 users: users as u64,
                 items: items as u64,
@@ -67,59 +74,75 @@ impl Dataset {
             item_ids,
             item_titles,
         };
-        match needs_text {
-            true => dataset.load_text(data, root, None)?,
-            false => dataset.set_text(None),
-        }
+        dataset.load_text(data, root, need, None)?;
         Ok(dataset)
     }
 
     /// Reads the text tables of a dataset that was loaded without. `keep`: only the rows of these nodes stay (ascending;
-    /// item i is node users + i), in little more memory than they take; the digest is that of the whole tables.
+    /// item i is node users + i), in little more memory than they take; the digest is that of the whole tables. What is
+    /// worth knowing about the tables is added to the manifest's repairs.
     ///
     /// # Errors
-    /// As [`Dataset::load`].
-    pub fn load_text(&mut self, data: &Data, root: &Path, keep: Option<&[u32]>) -> Result<(), DataError> {
+    /// As [`Dataset::load`]; and rows that cannot be given to a user or item for certain.
+    pub fn load_text(
+        &mut self,
+        data: &Data,
+        root: &Path,
+        need: TextNeed,
+        keep: Option<&[u32]>,
+    ) -> Result<(), DataError> {
         let (folder, files) = (root.join(&data.path), data.text_files());
+        let source = TextSource {
+            folder: &folder,
+            files: &files,
+            need,
+            user_ids: &self.user_ids,
+            item_ids: &self.item_ids,
+            listed: self.listed,
+            keep,
+        };
         let mut digest = self.digest();
-        digest.text();
-        let (users, items) = (self.users(), self.items());
-        let text = TextSource { folder: &folder, files: &files, users, items, keep }.read(&mut digest)?;
-        self.keep_text(Some(text), digest.finish());
+        digest.tables(need.tables());
+        let mut repairs = Repairs::default();
+        let text = source.read(&mut digest, &mut repairs)?;
+        self.keep_text(text, digest.finish());
+        self.manifest.repairs.extend(repairs.0);
         Ok(())
     }
 
-    /// Widths of the profile and intent tables, by the users' files.
+    /// Widths of the profile and intent tables, by the users' files; 0 for those that are not needed.
     ///
     /// # Errors
     /// As [`Dataset::load`].
-    pub fn text_widths(data: &Data, root: &Path) -> Result<[usize; 2], DataError> {
-        let (folder, files) = (root.join(&data.path), data.text_files());
-        let width = |file: &str| Embeddings::width_of(&folder.join(file));
-        Ok([width(&files.user_profile)?, width(&files.user_intent)?])
+    pub fn text_widths(data: &Data, root: &Path, need: TextNeed) -> Result<[usize; 2], DataError> {
+        TextSource::widths(&root.join(&data.path), &data.text_files(), need)
+    }
+
+    /// Which text tables a dataset's folder has.
+    ///
+    /// # Errors
+    /// One table of a pair without the other, intents without profiles, or several files for one table.
+    pub fn text_found(data: &Data, root: &Path) -> Result<TextNeed, DataError> {
+        TextSource::found(&root.join(&data.path), &data.text_files())
     }
 
     /// Exchanges the text tables; widths and digest of the manifest follow. The tables must have one row a user and
     /// one an item, as [`prepared::write`](crate::prepared::write) checks.
     pub fn set_text(&mut self, text: Option<TextTables>) {
         let mut digest = self.digest();
-        let digest = match &text {
-            None => digest.without_text(),
-            Some(text) => {
-                digest.text();
-                text.tables().into_iter().for_each(|table| digest.table(table));
-                digest.finish()
-            }
-        };
-        self.keep_text(text, digest);
+        let tables = text.as_ref().map(TextTables::tables).unwrap_or_default();
+        digest.tables(tables.len());
+        tables.into_iter().for_each(|table| digest.whole_table(table));
+        self.keep_text(text, digest.finish());
     }
 
     fn keep_text(&mut self, text: Option<TextTables>, digest: String) {
         self.text = text;
-        let widths = self.text.as_ref().map(|t| (t.user_profile.width as u64, t.user_intent.width as u64));
-        self.manifest.profile_width = widths.map(|w| w.0);
-        self.manifest.intent_width = widths.map(|w| w.1);
+        let text = self.text.as_ref();
+        self.manifest.profile_width = text.map(|text| text.user_profile.width as u64);
+        self.manifest.intent_width = text.and_then(|text| text.intents.as_ref()).map(|[user, _]| user.width as u64);
         self.manifest.digest = digest;
+        self.manifest.repairs.truncate(self.repairs_without_text);
     }
 
     fn digest(&self) -> Digest {

@@ -1,11 +1,32 @@
-//! Frozen text embeddings: dense `f32` tables from `.npy`, `.safetensors` or a pickle, checked value by value.
+//! Frozen text embeddings: dense `f32` tables, checked value by value, their rows in the order of internal ids.
+//!
+//! # Layout
+//! * `source`: the tables that a model needs, read for all rows or for those of some nodes.
+//! * `locate`: which file a table lies in. `table`: a file in any of its forms, row by row.
+//! * `file` (matrices without ids), `npz`, `columns` (Parquet), `lines` (JSON): one form each. `names`: which field is
+//!   the id and which the vector.
+//! * `join`: rows find their users and items. `fixed`: what may be said of a matrix without ids.
+//!
+//! No row is ever given to a user or item by luck: a table has ids, or the order of internal ids is known to whoever wrote
+//! it.
 
+mod columns;
 mod file;
+mod fixed;
+mod join;
+mod lines;
+mod locate;
+mod names;
+mod npz;
+mod source;
+mod table;
 
 use crate::error::DataError;
-use crate::manifest::Digest;
-use accord_spec::TextFiles;
+use accord_spec::ModelKind;
 use file::TableFile;
+pub(crate) use fixed::{DIGESTS_FILE, IdDigests, Listed};
+use half::f16;
+pub(crate) use source::TextSource;
 use std::path::Path;
 
 /// A dense table, row-major.
@@ -17,13 +38,41 @@ pub struct Embeddings {
     pub values: Vec<f32>,
 }
 
-/// The four tables of a dataset; users and items agree in width for profiles, and for intents.
+/// The tables of a dataset; users and items agree in width for profiles, and for intents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextTables {
     pub user_profile: Embeddings,
     pub item_profile: Embeddings,
-    pub user_intent: Embeddings,
-    pub item_intent: Embeddings,
+    /// Users' and items' intents, where the model needs them.
+    pub intents: Option<[Embeddings; 2]>,
+}
+
+/// Which text tables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextNeed {
+    None,
+    Profiles,
+    ProfilesAndIntents,
+}
+
+impl TextNeed {
+    /// What a model reads.
+    pub fn of(kind: ModelKind) -> TextNeed {
+        match kind {
+            ModelKind::Lightgcn => TextNeed::None,
+            ModelKind::RlmrecCon => TextNeed::Profiles,
+            ModelKind::Irllrec => TextNeed::ProfilesAndIntents,
+        }
+    }
+
+    /// How many tables that are.
+    pub(crate) fn tables(self) -> usize {
+        match self {
+            TextNeed::None => 0,
+            TextNeed::Profiles => 2,
+            TextNeed::ProfilesAndIntents => 4,
+        }
+    }
 }
 
 impl Embeddings {
@@ -33,101 +82,32 @@ impl Embeddings {
         self.values.get(from..from.saturating_add(self.width)).unwrap_or(&[])
     }
 
-    /// The width of a table, by the file's header.
-    ///
-    /// # Errors
-    /// As [`Embeddings::read`], as far as a header shows it.
-    pub(crate) fn width_of(path: &Path) -> Result<usize, DataError> {
-        Ok(TableFile::open(path)?.width)
-    }
-
-    /// Reads a `.npy` or `.pkl` (f16, f32, f64) or `.safetensors` (one tensor; f16, bf16, f32) table.
+    /// Reads a `.npy` (f16, f32, f64) or `.safetensors` (one tensor; f16, bf16, f32) table, rows in the order of the file.
     ///
     /// # Errors
     /// A missing, truncated or foreign file, a table that is not two-dimensional, or a value that is not finite
     /// (row and column are named).
     pub fn read(path: &Path) -> Result<Embeddings, DataError> {
         let file = TableFile::open(path)?;
-        let (rows, width) = (file.rows, file.width);
+        let (rows, width) = (file.matrix.rows, file.matrix.width);
         let mut values = Vec::with_capacity(rows * width);
-        file.each_block(&mut |_, block| values.extend_from_slice(block))?;
+        file.each_block(&mut |_, block| {
+            values.extend_from_slice(block);
+            Ok(())
+        })?;
         Ok(Embeddings { rows, width, values })
     }
-}
 
-/// Where tables are read from, and what of them.
-pub(crate) struct TextSource<'a> {
-    pub(crate) folder: &'a Path,
-    pub(crate) files: &'a TextFiles,
-    pub(crate) users: usize,
-    pub(crate) items: usize,
-    /// Only the rows of these nodes (ascending; item i is node users + i); none: all.
-    pub(crate) keep: Option<&'a [u32]>,
-}
-
-impl TextSource<'_> {
-    /// The tables; the digest takes in every row of them, kept or not.
-    pub(crate) fn read(&self, digest: &mut Digest) -> Result<TextTables, DataError> {
-        let files = self.files;
-        let tables = TextTables {
-            user_profile: self.table(&files.user_profile, "user", digest)?,
-            item_profile: self.table(&files.item_profile, "item", digest)?,
-            user_intent: self.table(&files.user_intent, "user", digest)?,
-            item_intent: self.table(&files.item_intent, "item", digest)?,
-        };
-        for (user, item, user_file, item_file) in [
-            (&tables.user_profile, &tables.item_profile, &files.user_profile, &files.item_profile),
-            (&tables.user_intent, &tables.item_intent, &files.user_intent, &files.item_intent),
-        ] {
-            if user.width != item.width {
-                return Err(DataError::WrongShape {
-                    path: self.folder.join(item_file),
-                    found: format!("width {}", item.width),
-                    expected: format!("{user_file} has width {}", user.width),
-                    advice: "encode users and items with the same text model".into(),
-                });
-            }
-        }
-        Ok(tables)
-    }
-
-    fn table(&self, name: &str, side: &str, digest: &mut Digest) -> Result<Embeddings, DataError> {
-        let path = self.folder.join(name);
-        let file = TableFile::open(&path)?;
-        let (rows, width) = (file.rows, file.width);
-        // nodes of the side, from its first to behind its last
-        let (first, behind) = if side == "user" { (0, self.users) } else { (self.users, self.users + self.items) };
-        if rows != behind - first {
-            return Err(DataError::WrongShape {
-                path,
-                found: format!("{rows} rows"),
-                expected: format!("there are {} {side}s", behind - first),
-                advice: format!(
-                    "row i belongs to {side} i; list the external ids in {side}s.txt, one a row, if rows and \
-                     interactions differ"
-                ),
-            });
-        }
-        digest.table_of(rows, width);
-        let within = |nodes: &&[u32], node: usize| nodes.partition_point(|&n| (n as usize) < node);
-        let kept = self.keep.map_or(rows, |nodes| within(&nodes, behind) - within(&nodes, first));
-        let mut values = Vec::with_capacity(kept * width);
-        file.each_block(&mut |row, block| {
-            digest.values(block);
-            let Some(nodes) = self.keep else { return values.extend_from_slice(block) };
-            let start = first + row;
-            for &node in &nodes[within(&nodes, start)..within(&nodes, start + block.len() / width)] {
-                let from = (node as usize - start) * width;
-                values.extend_from_slice(&block[from..from + width]);
-            }
-        })?;
-        Ok(Embeddings { rows: kept, width, values })
+    /// Rounds every value to 16 bits, for a table that is to be written with half the bytes. Values beyond f16 become
+    /// infinite, which [`prepared::write`](crate::prepared::write) refuses.
+    pub fn round_to_f16(&mut self) {
+        self.values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
     }
 }
 
 impl TextTables {
     /// In the order of a dataset's digest.
-    pub(crate) fn tables(&self) -> [&Embeddings; 4] {
-        [&self.user_profile, &self.item_profile, &self.user_intent, &self.item_intent]
+    pub(crate) fn tables(&self) -> Vec<&Embeddings> {
+        [&self.user_profile, &self.item_profile].into_iter().chain(self.intents.iter().flatten()).collect()
     }
 }

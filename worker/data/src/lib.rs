@@ -4,6 +4,7 @@
 //! * [`Dataset`]: interactions in three parts, text embeddings, external ids; read from one of the formats of `data.format`.
 //! * [`Interactions`]: user-item pairs as CSR. [`Embeddings`]: a dense table of `f32`.
 //! * [`recbole`]: RecBole's typed tables by themselves (titles, genres, ages).
+//! * [`parquet`]: columns of Parquet files (interactions, text tables), without Arrow.
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
 //! * [`random`]: the counter-based generator every random draw of a run goes through.
 //! * [`sampling`]: one epoch's batch order and negatives, the same for any number of workers.
@@ -31,9 +32,9 @@ pub mod synthetic;
 pub mod wheel;
 
 pub use dataset::Dataset;
-pub use embeddings::{Embeddings, TextTables};
+pub use embeddings::{Embeddings, TextNeed, TextTables};
 pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
-pub use readers::recbole;
+pub use readers::{parquet, recbole};
 pub use reading::{ColumnReading, FileReading, Reading};

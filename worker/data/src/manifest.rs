@@ -12,12 +12,12 @@ pub struct DatasetManifest {
     pub train: u64,
     pub validation: u64,
     pub test: u64,
-    /// Widths of the text tables; none where no text was loaded.
+    /// Widths of the text tables; none where they were not loaded.
     pub profile_width: Option<u64>,
     pub intent_width: Option<u64>,
     /// BLAKE3 (hex) of the canonical content: sizes, external ids, the pairs of the three parts, and the text tables
-    /// as `f32` where they were loaded. The same content has the same digest whatever files it was read from; titles
-    /// are not part of it.
+    /// as `f32` where they were loaded, by the digests of their rows in the order of internal ids. The same content has
+    /// the same digest whatever files it was read from, and in whatever order their rows are; titles are not part of it.
     pub digest: String,
     /// What was changed or is worth knowing, counted.
     pub repairs: Vec<Repair>,
@@ -63,7 +63,7 @@ pub(crate) struct Digest(blake3::Hasher);
 impl Digest {
     pub(crate) fn begin(content: &Content) -> Digest {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"accord dataset 1\n");
+        hasher.update(b"accord dataset 2\n");
         for ids in [content.user_ids, content.item_ids] {
             number(&mut hasher, ids.len());
             for id in ids {
@@ -78,36 +78,35 @@ impl Digest {
         Digest(hasher)
     }
 
-    /// Says that the four text tables follow.
-    pub(crate) fn text(&mut self) {
-        number(&mut self.0, 1);
+    /// Says that so many text tables follow.
+    pub(crate) fn tables(&mut self, count: usize) {
+        number(&mut self.0, count);
     }
 
-    /// One whole table: user profiles, item profiles, user intents, item intents.
-    pub(crate) fn table(&mut self, table: &Embeddings) {
-        self.table_of(table.rows, table.width);
-        self.values(&table.values);
+    /// One whole table, by the digests of its rows: user profiles, item profiles, user intents, item intents.
+    pub(crate) fn table(&mut self, width: usize, rows: &[[u8; 32]]) {
+        number(&mut self.0, rows.len());
+        number(&mut self.0, width);
+        rows.iter().for_each(|row| {
+            self.0.update(row);
+        });
     }
 
-    /// The size of a table whose values follow, in as many parts as one likes.
-    pub(crate) fn table_of(&mut self, rows: usize, width: usize) {
-        for size in [rows, width, rows * width] {
-            number(&mut self.0, size);
-        }
-    }
-
-    pub(crate) fn values(&mut self, values: &[f32]) {
-        bytes_of(&mut self.0, values, f32::to_le_bytes);
-    }
-
-    pub(crate) fn without_text(mut self) -> String {
-        number(&mut self.0, 0);
-        self.finish()
+    pub(crate) fn whole_table(&mut self, table: &Embeddings) {
+        let rows: Vec<[u8; 32]> = table.values.chunks(table.width.max(1)).map(row_digest).collect();
+        self.table(table.width, &rows);
     }
 
     pub(crate) fn finish(self) -> String {
         self.0.finalize().to_hex().to_string()
     }
+}
+
+/// Of the values of one row of a text table.
+pub(crate) fn row_digest(values: &[f32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    bytes_of(&mut hasher, values, f32::to_le_bytes);
+    hasher.finalize().into()
 }
 
 fn number(hasher: &mut blake3::Hasher, value: usize) {
@@ -120,7 +119,7 @@ fn words(hasher: &mut blake3::Hasher, values: &[u32]) {
 }
 
 fn bytes_of<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], bytes: impl Fn(T) -> [u8; 4]) {
-    let mut buffer = Vec::with_capacity(64 * 1024);
+    let mut buffer = Vec::with_capacity(4 * values.len().min(16 * 1024));
     for chunk in values.chunks(16 * 1024) {
         buffer.clear();
         buffer.extend(chunk.iter().flat_map(|&v| bytes(v)));

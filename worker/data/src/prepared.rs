@@ -1,7 +1,9 @@
 //! Writes a dataset as an npz folder that loads fast and needs no repair: `trn.npz`, `val.npz`, `tst.npz`,
-//! `users.txt`, `items.txt`, `item_titles.txt`, and the text tables as f16 `.npy` under their default names. The
-//! folder appears whole or not at all.
+//! `users.txt`, `items.txt`, `item_titles.txt`, the text tables as `.npy` under their default names (f16 where that loses
+//! nothing, else f32), and `ids.json`, the digests of the ids that the tables belong to. The folder appears whole or not at
+//! all.
 
+use crate::embeddings::{DIGESTS_FILE, IdDigests};
 use crate::error::DataError;
 use crate::readers::npy;
 use crate::{Dataset, Embeddings, Interactions, durable};
@@ -16,7 +18,7 @@ use zip::write::SimpleFileOptions;
 ///
 /// # Errors
 /// A folder that holds something else (nothing is touched), ids that do not fit a line, text tables of another size,
-/// values beyond f16, or a failing disk.
+/// values that are not finite, or a failing disk.
 pub fn write(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     if folder.exists() && !folder.join("trn.npz").is_file() && !is_empty(folder) {
         return Err(DataError::malformed(
@@ -73,14 +75,17 @@ fn fill(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     if let Some(text) = &dataset.text {
         let names = TextFiles::default();
         let (users, items) = (dataset.users(), dataset.items());
-        for (name, table, rows) in [
-            (&names.user_profile, &text.user_profile, users),
-            (&names.item_profile, &text.item_profile, items),
-            (&names.user_intent, &text.user_intent, users),
-            (&names.item_intent, &text.item_intent, items),
-        ] {
-            save(name, &halves(&folder.join(name), table, rows)?)?;
+        let mut tables =
+            vec![(&names.user_profile, &text.user_profile, users), (&names.item_profile, &text.item_profile, items)];
+        if let Some([user, item]) = &text.intents {
+            tables.extend([(&names.user_intent, user, users), (&names.item_intent, item, items)]);
         }
+        for (name, table, rows) in tables {
+            save(name, &encoded(&folder.join(name), table, rows)?)?;
+        }
+        let path = folder.join(DIGESTS_FILE);
+        let digests = serde_json::to_vec_pretty(&IdDigests::of(&dataset.user_ids, &dataset.item_ids));
+        save(DIGESTS_FILE, &digests.map_err(|e| DataError::write(&path)(e.into()))?)?;
     }
     durable::sync_folder(folder).map_err(DataError::write(folder))
 }
@@ -122,7 +127,8 @@ fn matrix(path: &Path, part: &Interactions) -> Result<Vec<u8>, DataError> {
     pack().map_err(|e| DataError::write(path)(std::io::Error::other(e)))
 }
 
-fn halves(path: &Path, table: &Embeddings, rows: usize) -> Result<Vec<u8>, DataError> {
+/// As f16 where every value is one, else as f32.
+fn encoded(path: &Path, table: &Embeddings, rows: usize) -> Result<Vec<u8>, DataError> {
     if table.rows != rows || table.rows.checked_mul(table.width) != Some(table.values.len()) {
         return Err(DataError::WrongShape {
             path: path.into(),
@@ -131,14 +137,16 @@ fn halves(path: &Path, table: &Embeddings, rows: usize) -> Result<Vec<u8>, DataE
             advice: "encode one text for each".into(),
         });
     }
-    let mut data = Vec::with_capacity(2 * table.values.len());
-    for (k, &value) in table.values.iter().enumerate() {
-        let half = f16::from_f32(value);
-        if !half.is_finite() {
-            let (row, column) = (k / table.width, k % table.width);
-            return Err(DataError::NotFinite { path: path.into(), row, column, value: f64::from(value) });
-        }
-        data.extend_from_slice(&half.to_le_bytes());
+    if let Some(k) = table.values.iter().position(|value| !value.is_finite()) {
+        let (row, column, value) = (k / table.width, k % table.width, f64::from(table.values[k]));
+        return Err(DataError::NotFinite { path: path.into(), row, column, value });
     }
-    Ok(npy::encode("<f2", &[table.rows, table.width], &data))
+    let shape = [table.rows, table.width];
+    let is_half = |value: &f32| f16::from_f32(*value).to_f32().to_bits() == value.to_bits();
+    if table.values.iter().all(is_half) {
+        let data: Vec<u8> = table.values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+        return Ok(npy::encode("<f2", &shape, &data));
+    }
+    let data: Vec<u8> = table.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(npy::encode("<f4", &shape, &data))
 }

@@ -3,7 +3,7 @@
 
 mod files;
 
-use accord_data::Dataset;
+use accord_data::{Dataset, TextNeed};
 use accord_spec::Format;
 use files::{Folder, coo, npy, safetensors, zip};
 
@@ -12,7 +12,7 @@ struct Case {
     format: Format,
     /// Keys of `[data]` beside path and format.
     keys: &'static str,
-    text: bool,
+    text: TextNeed,
     make: fn(&Folder),
     /// `DIR` stands for the dataset's folder.
     message: &'static str,
@@ -36,8 +36,8 @@ fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-const NPZ: Case = Case { name: "", format: Format::Npz, keys: "", text: false, make: good_npz, message: "" };
-const TEXT: Case = Case { text: true, make: good_text, ..NPZ };
+const NPZ: Case = Case { name: "", format: Format::Npz, keys: "", text: TextNeed::None, make: good_npz, message: "" };
+const TEXT: Case = Case { text: TextNeed::ProfilesAndIntents, make: good_text, ..NPZ };
 const PAIRS: Case = Case { format: Format::Pairs, ..NPZ };
 const RECBOLE: Case = Case { format: Format::Recbole, ..NPZ };
 const RLMREC: Case = Case { format: Format::Rlmrec, ..NPZ };
@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
         message: "all 1 interactions of the test part are in the training part too: hold out interactions that are in no other file, or leave one file to be split", ..NPZ },
 
     Case { name: "text missing", make: good_npz,
-        message: "DIR/usr_emb.npy is missing: models rlmrec-con and irllrec need text embeddings: run `coordinator data fetch`, name the file under data.text, or train model.kind = \"lightgcn\"", ..TEXT },
+        message: "DIR/usr_emb.npy is missing: the model needs text embeddings in usr_emb, itm_emb, usr_intent_emb and itm_intent_emb: each an .npz, .parquet or .jsonl table with ids, or an .npy or .safetensors matrix with one row for each line of users.txt or items.txt; name other files under data.text, or train model.kind = \"lightgcn\", which needs none", ..TEXT },
     Case { name: "text empty", make: |d| { good_text(d); d.put("itm_emb.npy", b""); },
         message: "DIR/itm_emb.npy is empty: write the embeddings again", ..TEXT },
     Case { name: "text of wrong magic", make: |d| { good_text(d); d.put("itm_emb.npy", b"PK\x03\x04 an archive"); },
@@ -109,8 +109,8 @@ const CASES: &[Case] = &[
     Case { name: "NaN in a column-major table", make: |d| { good_text(d); let mut t = npy("<f4", &[3, 2], &floats(&[0., 0., 0., 0., f32::NAN, 0.])); let at = t.windows(5).position(|w| w == b"False").unwrap(); t[at..at + 5].copy_from_slice(b"True "); d.put("usr_emb.npy", &t); },
         message: "DIR/usr_emb.npy: row 1, column 1 is NaN: every embedding must be a finite 32-bit number", ..TEXT },
     Case { name: "text of too few rows", make: |d| { good_text(d); d.put("usr_emb.npy", &npy("<f4", &[2, 2], &[0; 16])); },
-        message: "DIR/usr_emb.npy: 2 rows, but there are 3 users: row i belongs to user i; list the external ids in users.txt, one a row, if rows and interactions differ", ..TEXT },
-    Case { name: "text of different widths", make: |d| { good_text(d); d.put("itm_intent_emb.npy", &npy("<f4", &[4, 3], &[0; 48])); },
+        message: "DIR/usr_emb.npy: 2 rows, but there are 3 users: row i belongs to user i: list the external ids in users.txt, one for each row, or save the table with its ids as .npz, .parquet or .jsonl", ..TEXT },
+    Case { name: "text of different widths", make: |d| { good_text(d); d.put("itm_intent_emb.npy", &npy("<f4", &[4, 3], &[1; 48])); },
         message: "DIR/itm_intent_emb.npy: width 3, but usr_intent_emb.npy has width 2: encode users and items with the same text model", ..TEXT },
     Case { name: "text of integers", make: |d| { good_text(d); d.put("itm_emb.npy", &npy("<i8", &[4, 2], &[0; 64])); },
         message: "DIR/itm_emb.npy: the values are integers: save embeddings as float16, float32 or float64", ..TEXT },
@@ -127,7 +127,7 @@ const CASES: &[Case] = &[
     Case { name: "truncated safetensors", keys: "text = { user_profile = \"u.safetensors\" }", make: |d| { good_text(d); d.put("u.safetensors", &safetensors(&[("a", &[3, 2], &[0.; 6])])); d.cut("u.safetensors", 70); },
         message: "DIR/u.safetensors: not a safetensors file (a header of 64 bytes in a file of 70): write it again; it may be truncated", ..TEXT },
     Case { name: "unknown ending", keys: "text = { user_profile = \"u.bin\" }", make: |d| { good_text(d); d.put("u.bin", b"0"); },
-        message: "DIR/u.bin: the ending is none of .npy, .safetensors and .pkl: text embeddings are read from these formats", ..TEXT },
+        message: "DIR/u.bin: the ending is not one of a text table: text tables are read from .npy, .safetensors, .npz, .parquet, .jsonl, .pkl, .pickle", ..TEXT },
 
     Case { name: "empty pair file", make: |d| d.put("all.txt", b"\n \n"),
         message: "DIR/all.txt is empty: it should hold one entry a line", ..PAIRS },
@@ -221,7 +221,7 @@ fn each_bad_file_is_told_in_words() {
 fn the_unspoiled_files_are_accepted() {
     let folder = Folder::new();
     good_text(&folder);
-    let dataset = Dataset::load(&folder.data(Format::Npz, ""), folder.root(), 1, true).unwrap();
+    let dataset = Dataset::load(&folder.data(Format::Npz, ""), folder.root(), 1, TextNeed::ProfilesAndIntents).unwrap();
     assert_eq!((dataset.users(), dataset.items(), dataset.manifest.profile_width), (3, 4, Some(2)));
     assert_eq!(dataset.manifest.repairs, vec![]);
 }
@@ -236,13 +236,13 @@ fn cut_and_flipped_files_never_panic() {
         let whole = folder.get(name);
         for len in 0..whole.len() {
             folder.put(name, &whole[..len]);
-            Dataset::load(&data, folder.root(), 1, true).unwrap_err();
+            Dataset::load(&data, folder.root(), 1, TextNeed::ProfilesAndIntents).unwrap_err();
         }
         for byte in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[byte] ^= 1 << (byte % 8);
             folder.put(name, &flipped);
-            let _ = Dataset::load(&data, folder.root(), 1, true);
+            let _ = Dataset::load(&data, folder.root(), 1, TextNeed::ProfilesAndIntents);
         }
         folder.put(name, &whole);
     }

@@ -4,7 +4,7 @@
 
 mod files;
 
-use accord_data::Dataset;
+use accord_data::{Dataset, TextNeed};
 use accord_spec::Format;
 use std::path::Path;
 
@@ -74,7 +74,7 @@ fn each_reported_file_is_read_rightly_or_refused_in_words() {
     let mut wrong = Vec::new();
     for (name, format, outcome) in CASES {
         let data = files::data(name, *format, "");
-        let found = Dataset::load(&data, &cases, 7, false);
+        let found = Dataset::load(&data, &cases, 7, TextNeed::None);
         let right = match (&found, outcome) {
             (Ok(found), Reads(users, items, interactions)) => {
                 let m = &found.manifest;

@@ -3,7 +3,7 @@
 
 mod files;
 
-use accord_data::{Dataset, Embeddings, TextTables, prepared, recbole};
+use accord_data::{Dataset, Embeddings, TextNeed, TextTables, prepared, recbole};
 use accord_spec::Format;
 use files::{Folder, coo, ints, npy, safetensors, without_reading, zip};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn lines(pairs: &[(i32, i32)], separator: &str) -> String {
 }
 
 fn load(folder: &Folder, format: Format, keys: &str) -> Dataset {
-    Dataset::load(&folder.data(format, keys), folder.root(), 2023, false).unwrap()
+    Dataset::load(&folder.data(format, keys), folder.root(), 2023, TextNeed::None).unwrap()
 }
 
 /// `(what, count)` of each repair.
@@ -185,7 +185,8 @@ fn recbole_ratings_titles_and_splits() {
     assert!(repairs(&found).contains(&("interactions rated below data.min_rating = 4 dropped", 120)));
     let again = load(&folder, Format::Recbole, "min_rating = 4");
     assert_eq!(found.manifest, again.manifest);
-    let other = Dataset::load(&folder.data(Format::Recbole, "min_rating = 4"), folder.root(), 7, false).unwrap();
+    let other =
+        Dataset::load(&folder.data(Format::Recbole, "min_rating = 4"), folder.root(), 7, TextNeed::None).unwrap();
     assert_ne!(found.manifest.digest, other.manifest.digest);
 
     let by_time = load(&folder, Format::Recbole, "min_rating = 4\nsplit = \"time\"\nsplit_ratio = [2, 1, 1]");
@@ -208,8 +209,7 @@ fn text_tables(users: usize, items: usize) -> TextTables {
     TextTables {
         user_profile: table(users, 3, 0),
         item_profile: table(items, 3, 5),
-        user_intent: table(users, 2, 9),
-        item_intent: table(items, 2, 11),
+        intents: Some([table(users, 2, 9), table(items, 2, 11)]),
     }
 }
 
@@ -229,7 +229,7 @@ fn prepared_folder_loads_as_the_dataset_it_was_written_from() {
     for _ in 0..2 {
         prepared::write(&target, &dataset).unwrap();
         let data = files::data("out/toy", Format::Npz, "");
-        let back = Dataset::load(&data, folder.root(), 1, true).unwrap();
+        let back = Dataset::load(&data, folder.root(), 1, TextNeed::ProfilesAndIntents).unwrap();
         assert_eq!(without_reading(&back), without_reading(&dataset));
         assert_eq!(back.text, dataset.text);
         assert_eq!((&back.user_ids, &back.item_ids), (&dataset.user_ids, &dataset.item_ids));
@@ -301,16 +301,17 @@ fn own_rows_are_those_of_the_whole_tables() {
     prepared::write(&folder.root().join("out"), &written).unwrap();
 
     let data = files::data("out", Format::Npz, "");
-    let mut own = Dataset::load(&data, folder.root(), 1, false).unwrap();
+    let mut own = Dataset::load(&data, folder.root(), 1, TextNeed::None).unwrap();
     // users 0 and 2, items 1 and 3
-    own.load_text(&data, folder.root(), Some(&[0, 2, 4, 6])).unwrap();
+    own.load_text(&data, folder.root(), TextNeed::ProfilesAndIntents, Some(&[0, 2, 4, 6])).unwrap();
     assert_eq!(own.manifest.digest, written.manifest.digest);
     let (own, whole) = (own.text.unwrap(), written.text.unwrap());
+    let [[own_user, own_item], [user, item]] = [own.intents.unwrap(), whole.intents.unwrap()];
     for (side, rows, whole) in [
         (&own.user_profile, [0, 2], &whole.user_profile),
         (&own.item_profile, [1, 3], &whole.item_profile),
-        (&own.user_intent, [0, 2], &whole.user_intent),
-        (&own.item_intent, [1, 3], &whole.item_intent),
+        (&own_user, [0, 2], &user),
+        (&own_item, [1, 3], &item),
     ] {
         assert_eq!(side.values, [whole.row(rows[0]), whole.row(rows[1])].concat());
         assert_eq!(side.rows, 2);
@@ -330,7 +331,7 @@ proptest! {
             let folder = Folder::new();
             let text: String = pairs.iter().map(|(u, i)| format!("u{u},i{i}\n")).collect();
             folder.put("all.csv", text.as_bytes());
-            Dataset::load(&folder.data(Format::Pairs, ""), folder.root(), 5, false).map(|d| without_reading(&d))
+            Dataset::load(&folder.data(Format::Pairs, ""), folder.root(), 5, TextNeed::None).map(|d| without_reading(&d))
         };
         let first = write(&pairs);
         pairs.sort_by_key(|&(u, i)| (u64::from(u * 31 + i) ^ shuffle).wrapping_mul(0x9E37_79B9_7F4A_7C15));

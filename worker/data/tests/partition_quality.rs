@@ -23,7 +23,7 @@ fn graph(train: &str, test: &str) -> Option<Interactions> {
         target.put(file, &bytes);
     }
     let data = files::data(target.path().to_str().unwrap(), Format::Npz, "");
-    let set = Dataset::load(&data, Path::new(""), 2023, false).unwrap();
+    let set = Dataset::load(&data, Path::new(""), 2023, accord_data::TextNeed::None).unwrap();
     // loading takes the missing validation part from training
     let pairs: Vec<(u32, u32)> = set.train.pairs().chain(set.validation.pairs()).collect();
     Some(Interactions::from_pairs(set.users(), set.items(), &pairs).unwrap().0)

@@ -3,7 +3,7 @@
 
 mod files;
 
-use accord_data::Dataset;
+use accord_data::{Dataset, TextNeed};
 use accord_spec::Format;
 use files::Folder;
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ fn load(name: &str, text: &[u8], keys: &str) -> Result<Dataset, String> {
 }
 
 fn folder_load(folder: &Folder, format: Format, keys: &str) -> Result<Dataset, String> {
-    let read = Dataset::load(&folder.data(format, keys), folder.root(), 3, false);
+    let read = Dataset::load(&folder.data(format, keys), folder.root(), 3, TextNeed::None);
     read.map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "DIR"))
 }
 

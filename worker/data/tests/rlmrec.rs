@@ -4,7 +4,7 @@
 
 mod files;
 
-use accord_data::{DataError, Dataset, prepared};
+use accord_data::{DataError, Dataset, TextNeed, prepared};
 use accord_spec::Format;
 use files::{Folder, coo, without_reading};
 use std::fs::File;
@@ -38,7 +38,7 @@ fn official(archive: &Path) -> Folder {
     folder
 }
 
-fn load(folder: &Folder, format: Format, keys: &str, text: bool) -> Result<Dataset, DataError> {
+fn load(folder: &Folder, format: Format, keys: &str, text: TextNeed) -> Result<Dataset, DataError> {
     Dataset::load(&folder.data(format, keys), folder.root(), 2023, text)
 }
 
@@ -48,21 +48,22 @@ fn official_folders_of_every_version_load_as_they_are() {
     npz.put("trn.npz", &coo(&[0, 1, 2, 3], &[0, 1, 2, 0], [4, 3]));
     npz.put("val.npz", &coo(&[0, 1], &[1, 2], [4, 3]));
     npz.put("tst.npz", &coo(&[0, 2, 3], &[2, 0, 1], [4, 3]));
-    let expected = without_reading(&load(&npz, Format::Npz, "", false).unwrap());
+    let expected = without_reading(&load(&npz, Format::Npz, "", TextNeed::None).unwrap());
     let mut digests = Vec::new();
     for archive in archives() {
         let folder = official(&archive);
         assert_eq!(
-            without_reading(&load(&folder, Format::Rlmrec, "", false).unwrap()),
+            without_reading(&load(&folder, Format::Rlmrec, "", TextNeed::None).unwrap()),
             expected,
             "{}",
             archive.display()
         );
-        let dataset = load(&folder, Format::Rlmrec, "", true).unwrap();
+        let dataset = load(&folder, Format::Rlmrec, "", TextNeed::ProfilesAndIntents).unwrap();
         assert_eq!(dataset.test.pairs().collect::<Vec<_>>(), [(0, 2), (2, 0), (3, 1)]);
         let text = dataset.text.unwrap();
         assert_eq!(text.user_profile.values, [0.5, 0.0, 1.5, -1.0, 2.5, -2.0, 3.5, -3.0]);
-        assert_eq!((text.item_profile.rows, text.user_intent.rows, text.item_intent.rows), (3, 4, 3));
+        let [user_intent, item_intent] = text.intents.as_ref().unwrap();
+        assert_eq!((text.item_profile.rows, user_intent.rows, item_intent.rows), (3, 4, 3));
         digests.push(dataset.manifest.digest);
     }
     digests.dedup();
@@ -73,24 +74,24 @@ fn official_folders_of_every_version_load_as_they_are() {
 fn a_prepared_copy_is_the_same_dataset() {
     let archive = &archives()[0];
     let folder = official(archive);
-    let dataset = load(&folder, Format::Rlmrec, "", true).unwrap();
+    let dataset = load(&folder, Format::Rlmrec, "", TextNeed::ProfilesAndIntents).unwrap();
     prepared::write(&folder.root().join("prepared"), &dataset).unwrap();
     let data = files::data("prepared", Format::Npz, "");
-    let copy = Dataset::load(&data, folder.root(), 2023, true).unwrap();
+    let copy = Dataset::load(&data, folder.root(), 2023, TextNeed::ProfilesAndIntents).unwrap();
     assert_eq!(without_reading(&copy), without_reading(&dataset));
 }
 
 #[test]
 fn names_of_sslrec_and_the_longer_ending_are_read() {
     let archive = &archives()[0];
-    let expected = without_reading(&load(&official(archive), Format::Rlmrec, "", false).unwrap());
+    let expected = without_reading(&load(&official(archive), Format::Rlmrec, "", TextNeed::None).unwrap());
     let folder = Folder::new();
     for (name, part) in [("train_mat.pickle", "trn"), ("valid_mat.pickle", "val"), ("test_mat.pkl", "tst")] {
         folder.put(name, &pickled(archive, &format!("official/{part}_mat.pkl")));
     }
-    assert_eq!(without_reading(&load(&folder, Format::Rlmrec, "", false).unwrap()), expected);
+    assert_eq!(without_reading(&load(&folder, Format::Rlmrec, "", TextNeed::None).unwrap()), expected);
     folder.put("trn_mat.pkl", &pickled(archive, "official/trn_mat.pkl"));
-    let said = load(&folder, Format::Rlmrec, "", false).unwrap_err().to_string();
+    let said = load(&folder, Format::Rlmrec, "", TextNeed::None).unwrap_err().to_string();
     assert!(said.contains("more than one file could be the training part (train_mat.pickle, trn_mat.pkl)"), "{said}");
 }
 
@@ -114,13 +115,13 @@ fn values_of_a_single_matrix_are_ratings_and_it_is_split() {
         folder.put("trn_mat.pkl", &with(values));
         let data = folder.data(Format::Rlmrec, &format!("split_ratio = [1, 1, 1]\n{min_rating}"));
         // so few interactions leave a part empty for most seeds
-        let load = |seed| Dataset::load(&data, folder.root(), seed, false).ok();
+        let load = |seed| Dataset::load(&data, folder.root(), seed, TextNeed::None).ok();
         let found = (0..1000).find_map(load).unwrap().manifest;
         assert_eq!(found.train + found.validation + found.test, left);
         let dropped = found.repairs.iter().find(|r| r.what.contains("dropped")).map(|r| (r.what.as_str(), r.count));
         assert_eq!(dropped, repair);
     }
-    let said = load(&folder, Format::Rlmrec, "split = \"time\"", false).unwrap_err().to_string();
+    let said = load(&folder, Format::Rlmrec, "split = \"time\"", TextNeed::None).unwrap_err().to_string();
     assert!(said.contains("data.split = \"time\" and matrices carry no times"), "{said}");
 }
 
@@ -128,7 +129,7 @@ fn values_of_a_single_matrix_are_ratings_and_it_is_split() {
 fn parts_of_other_shapes_are_refused() {
     let folder = official(&archives()[0]);
     folder.put("val_mat.pkl", &transposed_shape(&folder.get("val_mat.pkl")));
-    let said = load(&folder, Format::Rlmrec, "", false).unwrap_err().to_string();
+    let said = load(&folder, Format::Rlmrec, "", TextNeed::None).unwrap_err().to_string();
     assert!(said.contains("val_mat.pkl: shape [4, 4], but trn_mat.pkl has shape [4, 3]"), "{said}");
 }
 
@@ -151,7 +152,8 @@ fn tables_of_a_pickle_serve_any_format() {
     folder.put("test.txt", b"0 2\n2 0\n3 1\n");
     let keys = "text = { user_profile = \"usr_emb_np.pkl\", item_profile = \"itm_emb_np.pkl\", \
                 user_intent = \"user_intent_emb_3.pkl\", item_intent = \"item_intent_emb_3.pkl\" }";
-    let found = without_reading(&load(&folder, Format::Pairs, keys, true).unwrap());
-    let expected = without_reading(&load(&official(&archives()[0]), Format::Rlmrec, "", true).unwrap());
+    let found = without_reading(&load(&folder, Format::Pairs, keys, TextNeed::ProfilesAndIntents).unwrap());
+    let expected =
+        without_reading(&load(&official(&archives()[0]), Format::Rlmrec, "", TextNeed::ProfilesAndIntents).unwrap());
     assert_eq!(found, expected);
 }

@@ -4,7 +4,7 @@
 mod files;
 
 use accord_data::sampling::EpochPlan;
-use accord_data::{Dataset, prepared};
+use accord_data::{Dataset, TextNeed, prepared};
 use accord_spec::Format;
 use files::without_reading;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn load(folder: &Path, format: Format, keys: &str, text: bool) -> Dataset {
+fn load(folder: &Path, format: Format, keys: &str, text: TextNeed) -> Dataset {
     let data = files::data(folder.to_str().unwrap(), format, keys);
     Dataset::load(&data, Path::new(""), 2023, text).unwrap()
 }
@@ -33,11 +33,11 @@ fn matrices_and_text_files_of_real_sets_agree() {
         ("ml100k", [942, 1_447, 33_316, 11_032, 11_027]),
     ] {
         let Some(folder) = shared(name) else { continue };
-        let from_npz = load(&folder, Format::Npz, "", false);
+        let from_npz = load(&folder, Format::Npz, "", TextNeed::None);
         let m = &without_reading(&from_npz);
         eprintln!("{name}: {m:?}");
         assert_eq!([m.users, m.items, m.train, m.validation, m.test], sizes, "{name}");
-        assert_eq!(without_reading(&load(&folder, Format::Pairs, "", false)), *m, "{name}");
+        assert_eq!(without_reading(&load(&folder, Format::Pairs, "", TextNeed::None)), *m, "{name}");
     }
 }
 
@@ -45,7 +45,7 @@ fn matrices_and_text_files_of_real_sets_agree() {
 fn amazon_with_text_loads_and_is_prepared_without_loss() {
     let Some(folder) = shared("amazon") else { return };
     let started = Instant::now();
-    let dataset = load(&folder, Format::Npz, "", true);
+    let dataset = load(&folder, Format::Npz, "", TextNeed::ProfilesAndIntents);
     eprintln!("amazon with text: {:?}", started.elapsed());
     assert_eq!((dataset.manifest.profile_width, dataset.manifest.intent_width), (Some(384), Some(384)));
     let started = Instant::now();
@@ -56,7 +56,7 @@ fn amazon_with_text_loads_and_is_prepared_without_loss() {
     let target = tempfile::tempdir().unwrap();
     let path = target.path().join("amazon");
     prepared::write(&path, &dataset).unwrap();
-    assert_eq!(without_reading(&load(&path, Format::Npz, "", true)), without_reading(&dataset));
+    assert_eq!(without_reading(&load(&path, Format::Npz, "", TextNeed::ProfilesAndIntents)), without_reading(&dataset));
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn single_matrices_in_rows_are_read_and_split() {
     for (name, file) in [("gowalla.npz", "trn.npz"), ("gowalla_test.npz", "tst.npz")] {
         target.put(file, &std::fs::read(folder.join(name)).unwrap());
     }
-    let dataset = load(&target.path(), Format::Npz, "", false);
+    let dataset = load(&target.path(), Format::Npz, "", TextNeed::None);
     let m = &dataset.manifest;
     eprintln!("gowalla: {m:?}");
     assert_eq!((m.users, m.items, m.train + m.validation, m.test), (29_858, 40_981, 810_128, 217_242));
     target.put("trn.npz", &std::fs::read(folder.join("ml1m.npz")).unwrap());
     target.remove("tst.npz");
-    let m = load(&target.path(), Format::Npz, "", false).manifest;
+    let m = load(&target.path(), Format::Npz, "", TextNeed::None).manifest;
     assert_eq!(m.train + m.validation + m.test, 895_699);
 }

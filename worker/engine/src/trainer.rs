@@ -19,7 +19,7 @@ use crate::step::{ModelState, StepGrads};
 use crate::world::World;
 use accord_data::checkpoint::{Progress, Snapshot};
 use accord_data::sampling::{Batch, EpochPlan};
-use accord_data::{Dataset, Interactions, TextTables};
+use accord_data::{Dataset, Interactions, TextNeed, TextTables};
 use accord_spec::{JobSpec, MetricAtK, ModelKind, Negatives, TranslationPrecision};
 use std::sync::Arc;
 use std::time::Instant;
@@ -347,13 +347,20 @@ fn refuse_unnamed_all(spec: &JobSpec, nodes: usize) -> Result<(), EngineError> {
 
 /// The text tables the model reads, as tensors of the own nodes.
 fn texts(kind: ModelKind, tables: Option<TextTables>, device: tch::Device) -> Result<Option<Texts>, EngineError> {
-    if kind == ModelKind::Lightgcn {
+    let lacking = |what: &str| {
+        EngineError::Data(format!("model.kind = \"{}\" needs {what}, and the dataset has none", kind.name()))
+    };
+    let need = TextNeed::of(kind);
+    if need == TextNeed::None {
         return Ok(None);
     }
-    let missing = || {
-        EngineError::Data(format!("model.kind = \"{}\" needs text embeddings, and the dataset has none", kind.name()))
-    };
-    Ok(Some(Texts::of(tables.ok_or_else(missing)?, kind == ModelKind::Irllrec, device)))
+    let mut tables = tables.ok_or_else(|| lacking("text embeddings"))?;
+    match need {
+        TextNeed::None | TextNeed::Profiles => tables.intents = None,
+        TextNeed::ProfilesAndIntents if tables.intents.is_none() => return Err(lacking("text embeddings of intents")),
+        TextNeed::ProfilesAndIntents => {}
+    }
+    Ok(Some(Texts::of(tables, device)))
 }
 
 /// Up to this weight the moment form's error stays below f32 rounding (6e-8) of the whole gradient's largest element.

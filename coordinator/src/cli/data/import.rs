@@ -33,8 +33,6 @@ struct Imported<'a> {
     folder: &'a Path,
     /// How it was read.
     read_as: String,
-    /// Of the dataset that was read; another than `digest` where writing changed something.
-    read_digest: String,
     #[serde(flatten)]
     manifest: DatasetManifest,
 }
@@ -48,16 +46,20 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
         tell(&args.read.folder, format, &dataset.manifest);
     }
     prepared::write(&args.dest, &dataset)?;
-    let written = read_back(&args.dest, dataset.text.is_some())?;
-    let digest = dataset.manifest.digest;
+    let written = read_back(&args.dest)?;
+    let digest = dataset.manifest.digest.clone();
+    if written.digest != digest {
+        anyhow::bail!(
+            "{} does not hold what was read: its digest is {}, not {digest}",
+            args.dest.display(),
+            written.digest
+        );
+    }
     if args.json {
         // what was repaired is no longer there to be repaired
         let manifest = DatasetManifest { repairs: dataset.manifest.repairs, ..written };
         let (folder, read_as) = (args.dest.as_path(), format.to_string());
-        return output::json(&Imported { folder, read_as, read_digest: digest, manifest });
-    }
-    if written.digest != digest {
-        output::note("the text tables were rounded to 16-bit floats: the digest differs from that of the files read");
+        return output::json(&Imported { folder, read_as, manifest });
     }
     output::note(format!("wrote the dataset {}: train it with data.format = \"npz\"", written.digest));
     output::line(args.dest.display());
@@ -82,6 +84,7 @@ fn tell(folder: &str, format: FormatName, manifest: &DatasetManifest) {
     let DatasetManifest { users, items, train, validation, test, .. } = manifest;
     let text = match (manifest.profile_width, manifest.intent_width) {
         (Some(profile), Some(intent)) => format!("profiles {profile} wide, intents {intent} wide"),
+        (Some(profile), None) => format!("profiles {profile} wide"),
         _ => "no text".into(),
     };
     output::note(format!(
@@ -91,10 +94,11 @@ fn tell(folder: &str, format: FormatName, manifest: &DatasetManifest) {
     super::read::tell_how(manifest);
 }
 
-fn read_back(dest: &Path, has_text: bool) -> anyhow::Result<DatasetManifest> {
+fn read_back(dest: &Path) -> anyhow::Result<DatasetManifest> {
     let data = Data::at(dest.display().to_string(), Format::Npz);
     // its parts lie apart: the seed decides nothing
-    Ok(Dataset::load(&data, Path::new(""), 0, has_text)?.manifest)
+    let text = Dataset::text_found(&data, Path::new(""))?;
+    Ok(Dataset::load(&data, Path::new(""), 0, text)?.manifest)
 }
 
 #[cfg(test)]
@@ -121,7 +125,7 @@ mod tests {
         run(&args).unwrap();
         let read = args.read.load().unwrap();
         assert_eq!(read.format, FormatName::Pairs);
-        let written = read_back(&args.dest, false).unwrap();
+        let written = read_back(&args.dest).unwrap();
         assert_eq!(written.digest, read.dataset.manifest.digest);
         assert_eq!(std::fs::read_to_string(args.dest.join("users.txt")).unwrap().lines().count() as u64, written.users);
     }

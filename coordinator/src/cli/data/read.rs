@@ -84,26 +84,10 @@ impl ReadArgs {
             None => guess_format(Path::new(&local.path))?,
         };
         let data = Data { format: format.into(), ..local };
-        let dataset = Dataset::load(&data, Path::new(""), self.seed, has_text(&data))?;
+        let text = Dataset::text_found(&data, Path::new(""))?;
+        let dataset = Dataset::load(&data, Path::new(""), self.seed, text)?;
         Ok(Read { dataset, format })
     }
-}
-
-/// Whether text is to be read: a folder with one of the text tables should have them all, but for the datasets of
-/// RLMRec, which have profiles alone.
-fn has_text(data: &Data) -> bool {
-    let files = data.text_files();
-    let there = |file: &String| Path::new(&data.path).join(file).exists();
-    let profiles = [&files.user_profile, &files.item_profile].map(there);
-    let intents = [&files.user_intent, &files.item_intent].map(there);
-    if data.format == Format::Rlmrec && profiles == [true, true] && intents == [false, false] {
-        output::note(format!(
-            "the profile tables are not read: the intent tables {} and {} are not there",
-            files.user_intent, files.item_intent
-        ));
-        return false;
-    }
-    profiles.contains(&true) || intents.contains(&true)
 }
 
 /// Says how the files were understood, and what was repaired.
@@ -160,21 +144,6 @@ mod tests {
         put("a.inter");
         assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Recbole);
         assert!(guess_format(&folder.path().join("absent")).is_err());
-    }
-
-    #[test]
-    fn texts_of_rlmrec_are_left_out_where_it_has_profiles_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
-        let wanted = |format| has_text(&Data::at(folder.path().display().to_string(), format));
-        put("usr_emb_np.pkl");
-        assert!(wanted(Format::Rlmrec));
-        put("itm_emb_np.pkl");
-        assert!(!wanted(Format::Rlmrec) && !wanted(Format::Npz));
-        put("user_intent_emb_3.pkl");
-        assert!(wanted(Format::Rlmrec) && !wanted(Format::Npz));
-        put("usr_emb.npy");
-        assert!(wanted(Format::Npz));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::cli::Usage;
 use crate::run_dir::{self, State};
-use accord_data::{Dataset, Embeddings};
+use accord_data::{Dataset, Embeddings, TextNeed};
 use accord_objects::Options;
 use accord_spec::JobSpec;
 use anyhow::Context as _;
@@ -58,7 +58,7 @@ impl FinishedRun {
     /// When it cannot be read, or no longer is what the job was trained on.
     pub(crate) fn dataset(&self) -> anyhow::Result<Dataset> {
         let data = accord_objects::dataset::local(&self.spec.data, Duration::ZERO)?;
-        let dataset = Dataset::load(&data, &self.root, self.spec.job.seed, false)?;
+        let dataset = Dataset::load(&data, &self.root, self.spec.job.seed, TextNeed::None)?;
         let (now, then) = ((dataset.users(), dataset.items()), (self.user.rows, self.item.rows));
         anyhow::ensure!(
             now == then,

@@ -1,14 +1,13 @@
-//! One file of embeddings, read a block of rows at a time: a worker keeps its own rows of tables that may be larger than its
+//! One file of embeddings without ids, read a block of rows at a time: a worker keeps its own rows of tables that may be larger than its
 //! memory.
 
 use crate::error::DataError;
 use crate::readers::npy::{self, fixed};
-use crate::readers::{pickle, rlmrec};
 use half::bf16;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a block: a few hundred rows of any usual width.
@@ -16,8 +15,12 @@ const BLOCK: usize = 1 << 20;
 /// A header this long is none.
 const MOST_HEADER: u64 = 1 << 24;
 
+/// Key of a safetensors file's metadata: the digest of the ids that its rows belong to.
+const IDS_DIGEST: &str = "ids_digest";
+
+/// Type of a value.
 #[derive(Clone, Copy)]
-enum Element {
+pub(super) enum Element {
     F16,
     Bf16,
     F32,
@@ -28,13 +31,19 @@ enum Element {
 pub(super) struct TableFile {
     path: PathBuf,
     file: File,
+    pub(super) matrix: Matrix,
+    /// Digest of the ids that the table was written for, where the file says it.
+    pub(super) ids_digest: Option<String>,
+}
+
+/// Shape and type of a table's values, which lie one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix {
     pub(super) rows: usize,
     pub(super) width: usize,
     element: Element,
     /// In memory as its transpose
     column_major: bool,
-    /// A pickle has no header to read by itself: all values at once, checked and row-major.
-    whole: Option<Vec<f32>>,
 }
 
 /// What a header says, and where the values lie.
@@ -43,44 +52,49 @@ struct Layout {
     element: Element,
     column_major: bool,
     from: u64,
+    ids_digest: Option<String>,
 }
 
 impl TableFile {
     /// # Errors
     /// A missing, truncated or foreign file, or a table that is not two-dimensional.
     pub(super) fn open(path: &Path) -> Result<TableFile, DataError> {
-        let mut file = File::open(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => DataError::Missing {
-                path: path.into(),
-                advice: path.parent().and_then(rlmrec::instead_of_texts).unwrap_or_else(|| {
-                    "models rlmrec-con and irllrec need text embeddings: run `coordinator data fetch`, name the \
-                     file under data.text, or train model.kind = \"lightgcn\""
-                        .into()
-                }),
-            },
-            _ => unreadable(path)(source),
-        })?;
+        let mut file = File::open(path).map_err(unreadable(path))?;
         let bytes = file.metadata().map_err(unreadable(path))?.len();
         if bytes == 0 {
             return Err(DataError::Empty { path: path.into(), advice: "write the embeddings again".into() });
         }
-        if pickle::ENDINGS.iter().any(|ending| path.extension().is_some_and(|e| e == *ending)) {
-            let pickle::Dense { rows, width, values } = pickle::dense(path)?;
-            let (path, element, whole) = (path.into(), Element::F32, Some(values));
-            return Ok(TableFile { path, file, rows, width, element, column_major: false, whole });
-        }
-        let Layout { shape, element, column_major, from } = match path.extension().and_then(|e| e.to_str()) {
+        let Layout { shape, element, column_major, from, ids_digest } = match path.extension().and_then(|e| e.to_str())
+        {
             Some("npy") => npy_layout(path, &mut file, bytes)?,
             Some("safetensors") => safetensors_layout(path, &mut file, bytes)?,
             _ => {
                 return Err(DataError::malformed(
                     path,
-                    "the ending is none of .npy, .safetensors and .pkl",
-                    "text embeddings are read from these formats",
+                    "the ending is not one of a text table",
+                    format!("text tables are read from .{}", super::locate::ENDINGS.join(", .")),
                 ));
             }
         };
-        let &[rows, width] = shape.as_slice() else {
+        let matrix = Matrix::new(path, &shape, element, column_major)?;
+        file.seek(SeekFrom::Start(from)).map_err(unreadable(path))?;
+        Ok(TableFile { path: path.into(), file, matrix, ids_digest })
+    }
+
+    /// As [`Matrix::each_block`]. To be called once.
+    pub(super) fn each_block(&self, sink: BlockSink) -> Result<(), DataError> {
+        self.matrix.each_block(&self.path, &mut &self.file, sink)
+    }
+}
+
+/// Takes the first row of a block, and its values.
+pub(super) type BlockSink<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), DataError>;
+
+impl Matrix {
+    /// # Errors
+    /// A shape that is not two-dimensional, or empty.
+    pub(super) fn new(path: &Path, shape: &[usize], element: Element, column_major: bool) -> Result<Matrix, DataError> {
+        let &[rows, width] = shape else {
             return Err(DataError::malformed(
                 path,
                 format!("the array has {} dimensions", shape.len()),
@@ -91,37 +105,32 @@ impl TableFile {
             let advice = format!("the table has {rows} rows of width {width}");
             return Err(DataError::Empty { path: path.into(), advice });
         }
-        file.seek(SeekFrom::Start(from)).map_err(unreadable(path))?;
-        Ok(TableFile { path: path.into(), file, rows, width, element, column_major, whole: None })
+        Ok(Matrix { rows, width, element, column_major })
     }
 
-    /// The values in blocks of whole rows, in order: `sink(first row, values)`. A column-major table is one block.
+    /// The values that `from` gives in blocks of whole rows, in order. A column-major table is one block.
     ///
     /// # Errors
-    /// A value that is not finite (row and column are named), or a file that cannot be read.
-    pub(super) fn each_block(mut self, sink: &mut dyn FnMut(usize, &[f32])) -> Result<(), DataError> {
-        if let Some(values) = self.whole {
-            sink(0, &values);
-            return Ok(());
-        }
+    /// A value that is not finite (row and column are named), or what cannot be read; those of the sink.
+    pub(super) fn each_block(&self, path: &Path, from: &mut dyn Read, sink: BlockSink) -> Result<(), DataError> {
         let row_bytes = self.width * self.element.size();
         let most = if self.column_major { self.rows } else { (BLOCK / row_bytes).clamp(1, self.rows) };
         let mut bytes = vec![0; most * row_bytes];
         for first in (0..self.rows).step_by(most) {
             let rows = most.min(self.rows - first);
             let bytes = &mut bytes[..rows * row_bytes];
-            self.file.read_exact(bytes).map_err(unreadable(&self.path))?;
+            from.read_exact(bytes).map_err(unreadable(path))?;
             let values = self.element.to_f32(bytes);
-            self.refuse_not_finite(first, bytes, &values)?;
+            self.refuse_not_finite(path, first, bytes, &values)?;
             match self.column_major {
-                true => sink(first, &transposed(&values, self.rows, self.width)),
-                false => sink(first, &values),
+                true => sink(first, &transposed(&values, self.rows, self.width))?,
+                false => sink(first, &values)?,
             }
         }
         Ok(())
     }
 
-    fn refuse_not_finite(&self, first: usize, bytes: &[u8], values: &[f32]) -> Result<(), DataError> {
+    fn refuse_not_finite(&self, path: &Path, first: usize, bytes: &[u8], values: &[f32]) -> Result<(), DataError> {
         let Some(k) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
         let (row, column) =
             if self.column_major { (k % self.rows, k / self.rows) } else { (first + k / self.width, k % self.width) };
@@ -130,11 +139,26 @@ impl TableFile {
             Element::F64 => f64::from_le_bytes(fixed(&bytes[8 * k..8 * k + 8])),
             Element::F16 | Element::Bf16 | Element::F32 => f64::from(values[k]),
         };
-        Err(DataError::NotFinite { path: self.path.clone(), row, column, value })
+        Err(DataError::NotFinite { path: path.into(), row, column, value })
     }
 }
 
 impl Element {
+    /// # Errors
+    /// Values that are no floats.
+    pub(super) fn of_npy(path: &Path, kind: npy::Kind) -> Result<Element, DataError> {
+        match kind {
+            npy::Kind::F16 => Ok(Element::F16),
+            npy::Kind::F32 => Ok(Element::F32),
+            npy::Kind::F64 => Ok(Element::F64),
+            other => Err(DataError::malformed(
+                path,
+                format!("the values are {other}"),
+                "save embeddings as float16, float32 or float64",
+            )),
+        }
+    }
+
     fn size(self) -> usize {
         match self {
             Element::F16 | Element::Bf16 => 2,
@@ -162,19 +186,8 @@ fn npy_layout(path: &Path, file: &mut File, bytes: u64) -> Result<Layout, DataEr
     file.take(npy::HEADER_BYTES).read_to_end(&mut start).map_err(unreadable(path))?;
     let (header, from) = npy::parse_header(path, &start)?;
     npy::same_size(path, &header, bytes - from as u64)?;
-    let element = match header.kind {
-        npy::Kind::F16 => Element::F16,
-        npy::Kind::F32 => Element::F32,
-        npy::Kind::F64 => Element::F64,
-        other => {
-            return Err(DataError::malformed(
-                path,
-                format!("the values are {other}"),
-                "save embeddings as float16, float32 or float64",
-            ));
-        }
-    };
-    Ok(Layout { shape: header.shape, element, column_major: header.fortran, from: from as u64 })
+    let element = Element::of_npy(path, header.kind)?;
+    Ok(Layout { shape: header.shape, element, column_major: header.fortran, from: from as u64, ids_digest: None })
 }
 
 fn safetensors_layout(path: &Path, file: &mut File, bytes: u64) -> Result<Layout, DataError> {
@@ -220,7 +233,9 @@ fn safetensors_layout(path: &Path, file: &mut File, bytes: u64) -> Result<Layout
     if values != end.checked_sub(begin) || end as u64 != there {
         return Err(foreign(format!("tensor `{name}` should end at byte {end} of {there}")));
     }
-    Ok(Layout { shape: info.shape.clone(), element, column_major: false, from: 8 + length + begin as u64 })
+    let ids_digest = header.metadata().as_ref().and_then(|metadata| metadata.get(IDS_DIGEST)).cloned();
+    let from = 8 + length + begin as u64;
+    Ok(Layout { shape: info.shape.clone(), element, column_major: false, from, ids_digest })
 }
 
 fn transposed(values: &[f32], rows: usize, width: usize) -> Vec<f32> {

@@ -5,7 +5,7 @@
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
 //! * `files`: which files are which part. `tables`: external ids. `strangers`: held-out ids that training does not have.
-//! * `split`: holding interactions out. `movielens`: titles.
+//! * `split`: holding interactions out. `movielens`: titles. `parquet`: columns of Parquet files.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
@@ -18,6 +18,7 @@ mod movielens;
 pub(crate) mod npy;
 mod npz;
 mod pairs;
+pub mod parquet;
 pub(crate) mod pickle;
 pub mod recbole;
 mod records;
@@ -31,6 +32,7 @@ use crate::error::DataError;
 use crate::manifest::Repairs;
 use crate::reading::Reading;
 use accord_spec::{Data, Format, Split};
+pub(crate) use files::join_names;
 use files::{Parts, Wanted};
 use records::Records;
 use std::path::Path;

@@ -5,7 +5,7 @@
 mod official;
 
 use accord_data::sampling::EpochPlan;
-use accord_data::{Dataset, Interactions};
+use accord_data::{Dataset, Interactions, TextNeed};
 use accord_engine::batch::BatchRows;
 use accord_engine::eval::{self, Measures};
 use accord_engine::graph::Dropout;
@@ -74,7 +74,7 @@ fn main() {
             continue;
         }
         let spec = job(&options.data, model, extra);
-        let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, model != "lightgcn") {
+        let dataset = match Dataset::load(&spec.data, Path::new("/"), spec.job.seed, TextNeed::of(spec.model.kind)) {
             Ok(dataset) => dataset,
             Err(e) => return println!("SKIPPED: {e}"),
         };
@@ -114,7 +114,7 @@ impl Subject<'_> {
     fn new(options: &Options, spec: JobSpec, mut dataset: Dataset) -> Subject<'_> {
         let world = World::alone(&dataset.train, options.device);
         let kernels = device::kernels(options.device, Arc::clone(&world.graph), options.threads).expect("threads");
-        let texts = dataset.text.take().map(|tables| Texts::of(tables, true, options.device));
+        let texts = dataset.text.take().map(|tables| Texts::of(tables, options.device));
         Subject { options, spec, dataset, world, kernels, texts }
     }
 

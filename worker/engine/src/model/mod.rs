@@ -46,8 +46,8 @@ impl Texts {
     }
 
     /// Each table is let go as soon as it has become a tensor.
-    pub fn of(tables: TextTables, with_intents: bool, device: Device) -> Texts {
-        let TextTables { user_profile, item_profile, user_intent, item_intent } = tables;
+    pub fn of(tables: TextTables, device: Device) -> Texts {
+        let TextTables { user_profile, item_profile, intents } = tables;
         let table = |users: Embeddings, items: Embeddings| {
             let (user_rows, width) = (users.rows as i64, users.width as i64);
             let all = Tensor::empty([user_rows + items.rows as i64, width], (Kind::Float, Device::Cpu));
@@ -58,7 +58,7 @@ impl Texts {
             all.to(device)
         };
         let profile = table(user_profile, item_profile);
-        Texts::new(profile, with_intents.then(|| table(user_intent, item_intent)))
+        Texts::new(profile, intents.map(|[users, items]| table(users, items)))
     }
 }
 

@@ -1,0 +1,193 @@
+//! Tables with ids as numpy archives: one list of ids and one matrix of floats, as
+//! `numpy.savez("usr_emb.npz", ids=..., embeddings=...)` writes them. The matrix is read in blocks.
+
+use super::file::{Element, Matrix};
+use super::join::Row;
+use super::names::{self, Fit};
+use super::table::RowSink;
+use crate::error::{DataError, Side};
+use crate::readers::npy::{self, Array, Header, Kind, fixed};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use zip::ZipArchive;
+
+/// Deflate packs at most this many bytes into one, and nothing packed is larger than the archive.
+const MOST_RATIO: u64 = 1032;
+const ADVICE: &str = "save one list of ids and one matrix: numpy.savez(file, ids=ids, embeddings=matrix)";
+
+pub(super) struct Archive {
+    path: PathBuf,
+    vectors: Member,
+    pub(super) matrix: Matrix,
+    /// By row.
+    ids: Vec<String>,
+}
+
+/// An array of an archive, by its header.
+struct Member {
+    /// With its ending, as the archive has it.
+    name: String,
+    header: Header,
+    /// Bytes of the header.
+    from: usize,
+}
+
+impl Archive {
+    pub(super) fn open(path: &Path, side: Side) -> Result<Archive, DataError> {
+        let mut zip = open(path)?;
+        let bytes = size(path)?;
+        let mut members = Vec::new();
+        for index in 0..zip.len() {
+            members.push(member(path, &mut zip, index, bytes)?);
+        }
+        let unclear = |why: &str| {
+            let problem = format!("{why} (the archive has {})", describe(&members));
+            DataError::malformed(path, problem, ADVICE)
+        };
+        let vectors: Vec<usize> = (0..members.len()).filter(|&k| members[k].is_matrix()).collect();
+        let &[vectors] = vectors.as_slice() else {
+            return Err(unclear(&format!("{} matrices of floats", vectors.len())));
+        };
+        let fits: Vec<Fit> = members.iter().map(|member| member.fit(side)).collect();
+        let ids = names::best(&fits).map_err(|several| match several.is_empty() {
+            true => unclear(&format!("no list of {side} ids")),
+            false => unclear(&format!("several lists could be the {side} ids")),
+        })?;
+        let ids = read_ids(&path.join(&members[ids].name), &mut zip, &members[ids])?;
+        let vectors = members.swap_remove(vectors);
+        let inside = path.join(&vectors.name);
+        let element = Element::of_npy(&inside, vectors.header.kind)?;
+        let matrix = Matrix::new(&inside, &vectors.header.shape, element, vectors.header.fortran)?;
+        if ids.len() != matrix.rows {
+            return Err(DataError::WrongShape {
+                path: inside,
+                found: format!("{} rows", matrix.rows),
+                expected: format!("there are {} ids", ids.len()),
+                advice: "save one id for each row".into(),
+            });
+        }
+        Ok(Archive { path: path.into(), vectors, matrix, ids })
+    }
+
+    pub(super) fn each_row(&self, take: RowSink) -> Result<(), DataError> {
+        let inside = self.path.join(&self.vectors.name);
+        let mut zip = open(&self.path)?;
+        let mut entry = zip.by_name(&self.vectors.name).map_err(|e| damaged(&self.path, &e))?;
+        skip(&mut entry, self.vectors.from).map_err(DataError::read(&inside))?;
+        self.matrix.each_block(&inside, &mut entry, &mut |first, block| {
+            for (number, values) in (first..).zip(block.chunks_exact(self.matrix.width)) {
+                take(Row { number: number as u64, id: self.ids.get(number).map(String::as_str), values })?;
+            }
+            Ok(())
+        })?;
+        // the checksum is compared at the end of the entry
+        std::io::copy(&mut entry, &mut std::io::sink()).map_err(DataError::read(&inside))?;
+        Ok(())
+    }
+}
+
+impl Member {
+    fn array(&self) -> &str {
+        self.name.strip_suffix(".npy").unwrap_or(&self.name)
+    }
+
+    fn is_matrix(&self) -> bool {
+        self.header.shape.len() == 2 && matches!(self.header.kind, Kind::F16 | Kind::F32 | Kind::F64)
+    }
+
+    /// As ids; numpy names arrays without a name `arr_0`, `arr_1`.
+    fn fit(&self, side: Side) -> Fit {
+        let is_list = self.header.shape.len() == 1;
+        match self.header.kind {
+            Kind::Bool | Kind::F16 | Kind::F32 | Kind::F64 => Fit::No,
+            _ if !is_list => Fit::No,
+            _ if self.array().starts_with("arr_") => Fit::Index,
+            _ => names::id(self.array(), side),
+        }
+    }
+}
+
+fn describe(members: &[Member]) -> String {
+    let each = members.iter().map(|member| {
+        let shape: Vec<String> = member.header.shape.iter().map(usize::to_string).collect();
+        format!("`{}`: {} {}", member.array(), shape.join(" x "), member.header.kind)
+    });
+    match members.is_empty() {
+        true => "no array".into(),
+        false => each.collect::<Vec<_>>().join("; "),
+    }
+}
+
+fn size(path: &Path) -> Result<u64, DataError> {
+    Ok(std::fs::metadata(path).map_err(DataError::read(path))?.len())
+}
+
+fn open(path: &Path) -> Result<ZipArchive<File>, DataError> {
+    if size(path)? == 0 {
+        return Err(DataError::Empty { path: path.into(), advice: "write the embeddings again".into() });
+    }
+    let file = File::open(path).map_err(DataError::read(path))?;
+    ZipArchive::new(file).map_err(|e| damaged(path, &e))
+}
+
+fn damaged(path: &Path, why: &dyn std::fmt::Display) -> DataError {
+    let problem = format!("not a readable .npz archive ({why})");
+    DataError::malformed(path, problem, "the file is truncated or damaged: write it again")
+}
+
+/// The header of an array whose size the archive of `bytes` can hold.
+fn member(path: &Path, zip: &mut ZipArchive<File>, index: usize, bytes: u64) -> Result<Member, DataError> {
+    let mut entry = zip.by_index(index).map_err(|e| damaged(path, &e))?;
+    let name = entry.name().to_owned();
+    let declared = entry.size();
+    if declared > bytes.saturating_mul(MOST_RATIO) {
+        return Err(damaged(path, &format!("`{name}` claims {declared} bytes")));
+    }
+    let inside = path.join(&name);
+    let mut start = Vec::new();
+    entry.by_ref().take(npy::HEADER_BYTES).read_to_end(&mut start).map_err(DataError::read(&inside))?;
+    let (header, from) = npy::parse_header(&inside, &start)?;
+    npy::same_size(&inside, &header, declared.saturating_sub(from as u64))?;
+    Ok(Member { name, header, from })
+}
+
+fn skip(entry: &mut dyn Read, bytes: usize) -> std::io::Result<()> {
+    std::io::copy(&mut entry.take(bytes as u64), &mut std::io::sink()).map(|_| ())
+}
+
+/// The whole list, in memory; `path` is the member's, for messages.
+fn read_ids(path: &Path, zip: &mut ZipArchive<File>, member: &Member) -> Result<Vec<String>, DataError> {
+    let entry = zip.by_name(&member.name).map_err(|e| damaged(path, &e))?;
+    // the member's size is checked
+    let declared = entry.size();
+    let mut bytes = Vec::new();
+    entry.take(declared.saturating_add(1)).read_to_end(&mut bytes).map_err(DataError::read(path))?;
+    let array = npy::parse(path, &bytes)?;
+    strings(&array).ok_or_else(|| DataError::malformed(path, "an id is not text", "save ids as integers or as UTF-8"))
+}
+
+/// Ids as text; none if one is empty or not text.
+fn strings(array: &Array) -> Option<Vec<String>> {
+    let chunks = |size: usize| array.data.chunks_exact(size.max(1));
+    let ids: Option<Vec<String>> = match array.header.kind {
+        Kind::U64 => Some(chunks(8).map(|c| u64::from_le_bytes(fixed(c)).to_string()).collect()),
+        Kind::Bytes(n) => chunks(n).map(|c| String::from_utf8(without_zeros(c).to_vec()).ok()).collect(),
+        Kind::Text(n) => chunks(n.saturating_mul(4)).map(letters).collect(),
+        _ => array.integers().map(|values| values.iter().map(i64::to_string).collect()),
+    };
+    ids.filter(|ids| ids.iter().all(|id| !id.is_empty()))
+}
+
+/// numpy fills strings up with zeros.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let length = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    &bytes[..length]
+}
+
+/// UCS-4.
+fn letters(bytes: &[u8]) -> Option<String> {
+    let codes: Vec<u32> = bytes.chunks_exact(4).map(|c| u32::from_le_bytes(fixed(c))).collect();
+    let length = codes.iter().rposition(|&c| c != 0).map_or(0, |last| last + 1);
+    codes[..length].iter().map(|&code| char::from_u32(code)).collect()
+}
