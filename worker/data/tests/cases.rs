@@ -47,6 +47,7 @@ const CASES: &[(&str, Format, Outcome)] = &[
     ("message-movielens-folder", PAIRS, Reads(30, 30, 180)),
     ("message-pickled-matrices", Format::Npz, Refuses(&["trn_mat.pkl", "data.format = \"rlmrec\""])),
     ("message-pickled-matrices", Format::Rlmrec, Refuses(&["trn_mat.pkl"])),
+    ("message-pickled-texts", PAIRS, Reads(30, 30, 180)),
     ("message-utf16", PAIRS, Refuses(&["all.csv", "UTF-16", "iconv -f utf-16"])),
     ("message-validation-within-training", PAIRS, Refuses(&["all 30 interactions of the validation part are in the training part too"])),
     // missing values
@@ -89,4 +90,16 @@ fn each_reported_file_is_read_rightly_or_refused_in_words() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} cases\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+/// Text tables: what a model does not read is not asked for, and rows go to the users they belong to.
+#[test]
+fn texts_are_asked_for_and_joined_as_the_model_needs_them() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let load = |name: &str, need| Dataset::load(&files::data(name, PAIRS, ""), &cases, 7, need);
+    let profiles = load("rlmrec-without-intents", TextNeed::Profiles).unwrap();
+    assert_eq!((profiles.manifest.profile_width, profiles.manifest.intent_width), (Some(4), None));
+    let error = load("text-order-prefixed-ids", TextNeed::Profiles).unwrap_err().to_string();
+    let words = ["usr_emb.npy", "`u0`", "`u10`", "users.txt"];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
 }
