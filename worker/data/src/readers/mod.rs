@@ -10,7 +10,7 @@
 mod adjacency;
 mod files;
 pub(crate) mod npy;
-mod npz;
+pub(crate) mod npz;
 mod pairs;
 pub mod recbole;
 mod split;

@@ -4,6 +4,7 @@
 use super::files::{Parts, Record, Wanted};
 use super::npy::{self, Array};
 use super::tables;
+use crate::Interactions;
 use crate::error::{DataError, Side};
 use crate::manifest::Repairs;
 use std::fs::File;
@@ -45,6 +46,17 @@ pub(crate) fn read(
     let [users, items] = shape.map_or([0, 0], |(s, _)| s);
     let catalog = tables::Catalog::numbered(folder, users, items)?;
     Ok((catalog, parts))
+}
+
+/// A matrix by itself.
+///
+/// # Errors
+/// A file that is no matrix, or a pair that is out of its range.
+pub(crate) fn interactions(path: &Path) -> Result<Interactions, DataError> {
+    let wanted = Wanted { min_rating: None, time: false };
+    let (records, [users, items]) = matrix(path, &wanted, &mut Repairs::default())?;
+    let pairs: Vec<(u32, u32)> = records.into_iter().map(|record| (record.user, record.item)).collect();
+    Ok(Interactions::from_pairs(users, items, &pairs)?.0)
 }
 
 fn name(path: &Path) -> String {
