@@ -113,8 +113,10 @@ fn a_worker_killed_before_the_last_file_leaves_no_export() {
     // nothing runs behind a kill, not even what tidies up
     std::mem::forget(begin(&folder, &VALUES));
     assert!(Export::open(&folder).unwrap().is_none());
+    assert_eq!(names(&folder).iter().filter(|name| name.ends_with(".partial")).count(), 5);
     // every other file has its name, as between the last rename and export.json
     begin(&folder, &VALUES).commit(manifest(3)).unwrap();
+    assert_eq!(names(&folder).len(), 6, "what was left is gone: {:?}", names(&folder));
     fs::remove_file(folder.join(MANIFEST)).unwrap();
     assert!(Export::open(&folder).unwrap().is_none());
 }

@@ -52,17 +52,18 @@ pub struct ExportWriter {
 }
 
 impl ExportWriter {
-    /// Makes `folder` where it is not there; its parent must be. An export that is there stays until the commit.
+    /// Makes `folder` where it is not there; its parent must be. An export that is there stays until the commit; what
+    /// writers that were killed have left goes, so that it does not keep a full disk full.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub fn begin(folder: &Path) -> Result<ExportWriter, DataError> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => {
-                Err(DataError::write(folder)(error))
-            }
-            _ => Ok(ExportWriter { folder: folder.into(), written: Vec::new() }),
-        }
+        let made = match fs::create_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => durable::sweep(folder),
+            made => made,
+        };
+        made.map_err(DataError::write(folder))?;
+        Ok(ExportWriter { folder: folder.into(), written: Vec::new() })
     }
 
     /// Opens the file of the embeddings, which are too large to be handed over at once.
