@@ -130,8 +130,8 @@ pub(super) fn result(test: &Metrics, best_epoch: u64, best: f64, run_dir: &Path)
         test.users
     ));
     output::table(&["k", "recall", "ndcg"], shown::metric_rows(&test.recall, &test.ndcg));
-    let dir = run_dir.display();
-    output::line(format!("run directory: {dir}"));
+    output::line(format!("run directory: {}", run_dir.display()));
+    let dir = output::shell_quote(run_dir);
     output::note(format!(
         "next:\n  coordinator recommend {dir} --user USER --k 5\n  coordinator export {dir} --what embeddings"
     ));
