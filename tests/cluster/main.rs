@@ -13,6 +13,7 @@ mod objects;
 mod partition;
 mod recovery;
 mod resume;
+mod serving;
 mod soak;
 mod takeover;
 mod workers;
