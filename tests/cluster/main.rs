@@ -14,6 +14,7 @@ mod objects;
 mod partition;
 mod recovery;
 mod resume;
+mod serving;
 mod soak;
 mod takeover;
 mod workers;

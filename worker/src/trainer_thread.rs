@@ -2,12 +2,13 @@
 //! once: libtorch's errors (out of memory on a device) arrive that way.
 
 use crate::agent::Uplink;
-use crate::export::{Destination, ExportError, PATIENCE};
+use crate::export::{Destination, ExportError, PATIENCE, Results};
 use crate::observer::{Orders, Reporter, wire_eval};
 use crate::rendezvous::MeetingPoint;
 use crate::snapshots::SnapshotWriter;
 use crate::{export, layout};
 use accord_collective::CollectiveError;
+use accord_data::export::Catalog;
 use accord_data::{Dataset, Repair, TextNeed};
 use accord_engine::report::Outcome;
 use accord_engine::trainer::{Sent, Trainer};
@@ -100,7 +101,7 @@ impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Failure {
         match error {
             ExportError::Engine(error) => error.into(),
-            ExportError::Write { .. } => Failure::internal(error),
+            ExportError::Write(_) | ExportError::NoRunDir(_) => Failure::internal(error),
             // another generation may find the store in better shape
             ExportError::Send { .. } => Failure { kind: FailureKind::WorkerLost, reason: error.to_string() },
         }
@@ -147,6 +148,10 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
         dataset_json: serde_json::to_string_pretty(&dataset.manifest).map_err(Failure::internal)? + "\n",
         data_digest: dataset.manifest.digest.clone(),
     };
+    // every rank checks the ids, so that all say the same of them; the writer of the export keeps them
+    let catalog = Catalog::of(&dataset, Path::new(&spec.data.path)).map_err(Failure::bad_input)?;
+    let catalog = (rank == 0).then_some(catalog);
+    let data_digest = ready.data_digest.clone();
     let mut trainer = Trainer::new(&spec, dataset, world, device, threads)?;
     let store = accord_objects::open(&spec.checkpoint.uri, &run_dir).map_err(Failure::internal)?;
     if let Some(resume) = &form.resume {
@@ -170,7 +175,14 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
                 true => Destination::Bucket(&spec.checkpoint.uri),
                 false => Destination::RunDir(&run_dir),
             };
-            export::write_embeddings(&trainer, to)?;
+            let results = catalog.as_ref().map(|catalog| Results {
+                spec: &spec,
+                data_digest: &data_digest,
+                catalog,
+                best_epoch,
+                test: &test,
+            });
+            export::write_results(&trainer, results, to)?;
             tracing::info!(best_epoch, "training is over");
             Ok(Message::Finished(Finished {
                 best_epoch,

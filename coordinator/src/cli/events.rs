@@ -34,7 +34,9 @@ pub(super) fn run(args: EventsArgs) -> anyhow::Result<()> {
         let mut client = args.coordinator.connect().await?;
         let wanted = EventsRequest { job_id: args.job, follow: args.follow };
         let mut lines = client.events(wanted).await.map_err(ApiError::from)?.into_inner();
-        while let Some(batch) = lines.message().await.map_err(ApiError::from)? {
+        while output::is_open()
+            && let Some(batch) = lines.message().await.map_err(ApiError::from)?
+        {
             for line in &batch.lines {
                 output::line(if args.json { line.clone() } else { readable(line) });
             }

@@ -6,7 +6,8 @@ mod parquet;
 pub(crate) mod ranking;
 
 use crate::cli::{Usage, output};
-use accord_data::{Dataset, Embeddings};
+use accord_data::Embeddings;
+use accord_data::export::{ITEMS, MANIFEST, USERS};
 use clap::{Args, ValueEnum};
 use files::{Column, Folder};
 use finished::FinishedRun;
@@ -16,9 +17,10 @@ use std::path::PathBuf;
 /// Write a finished run's results for serving
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  coordinator export runs/ml-100k --what embeddings --format npy --out exported
-  coordinator export runs/ml-100k --what topk --k 50 --format parquet
+  coordinator export runs/ml-100k-irllrec --what embeddings --format npy --out exported
+  coordinator export runs/ml-100k-irllrec --what topk --k 50 --format parquet
 
+Only the run's export/ is read: the dataset may have changed, or be gone.
 Files (rows in the order of users.txt and items.txt, which hold the ids of the dataset):
   embeddings  safetensors: embeddings.safetensors (user, item)   npy: user.npy, item.npy
               parquet: users.parquet, items.parquet (id, embedding)
@@ -27,8 +29,8 @@ Files (rows in the order of users.txt and items.txt, which hold the ids of the d
 In safetensors and npy a top-k item is a row of items.txt counted from 0; -1 fills the row of a user who has fewer
 than k items left. Items of the training part are never recommended.")]
 pub struct ExportArgs {
-    /// Run directory of a job that has succeeded
-    #[arg(value_name = "JOB")]
+    /// Run directory of a job that has finished
+    #[arg(value_name = "RUN")]
     pub job: PathBuf,
     /// What to write
     #[arg(long, value_enum)]
@@ -81,17 +83,26 @@ pub fn run(args: ExportArgs) -> anyhow::Result<()> {
         let (k, items) = (args.k, run.item.rows);
         return Err(Usage(format!("--k {k} asks for more than there is: give {items}, all items, or less")).into());
     }
-    let dataset = run.dataset()?;
     let mut folder = Folder::create(args.out.clone().unwrap_or_else(|| run.export_folder()))?;
-    folder.lines("users.txt", &dataset.user_ids)?;
-    folder.lines("items.txt", &dataset.item_ids)?;
+    // the run's own files have this very form
+    let own = folder.holds(&run.embeddings_file());
+    if let Some(out) = args.out.filter(|out| !own && out.join(MANIFEST).exists()) {
+        let message = format!("--out {} is the export/ of another run: give another folder", out.display());
+        return Err(Usage(message).into());
+    }
+    for (name, ids) in [(USERS, &run.user_ids), (ITEMS, &run.item_ids)] {
+        match own {
+            true => folder.files.push(run.export_folder().join(name)),
+            false => folder.lines(name, ids)?,
+        }
+    }
     match args.what {
-        What::Embeddings => write_embeddings(&mut folder, &run, &dataset, args.format)?,
+        What::Embeddings => write_embeddings(&mut folder, &run, args.format)?,
         What::Topk => {
             let users: Vec<u32> = (0..run.user.rows as u32).collect();
             output::note(format!("ranking {} items for {} users", run.item.rows, run.user.rows));
-            let ranked = ranking::top_k(&run.user, &run.item, &dataset.train, &users, args.k);
-            write_top_k(&mut folder, &dataset, &ranked, args.k, args.format)?;
+            let ranked = ranking::top_k(&run.user, &run.item, &run.train()?, &users, args.k);
+            write_top_k(&mut folder, &run, &ranked, args.k, args.format)?;
         }
     }
     let written = Written { users: run.user.rows, items: run.item.rows, files: folder.files };
@@ -104,14 +115,13 @@ pub fn run(args: ExportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_embeddings(folder: &mut Folder, run: &FinishedRun, dataset: &Dataset, format: Format) -> anyhow::Result<()> {
+fn write_embeddings(folder: &mut Folder, run: &FinishedRun, format: Format) -> anyhow::Result<()> {
     let shape = |m: &Embeddings| vec![m.rows, m.width];
     let columns = [
         ("user", shape(&run.user), Column::F32(&run.user.values)),
         ("item", shape(&run.item), Column::F32(&run.item.values)),
     ];
     match format {
-        // the run's own file has this very form
         Format::Safetensors if folder.holds(&run.embeddings_file()) => {
             folder.files.push(run.embeddings_file());
             Ok(())
@@ -121,28 +131,28 @@ fn write_embeddings(folder: &mut Folder, run: &FinishedRun, dataset: &Dataset, f
             columns.iter().try_for_each(|(name, shape, column)| folder.npy(&format!("{name}.npy"), shape, column))
         }
         Format::Parquet => {
-            folder.write("users.parquet", |file| parquet::embeddings(file, &dataset.user_ids, &run.user))?;
-            folder.write("items.parquet", |file| parquet::embeddings(file, &dataset.item_ids, &run.item))
+            folder.write("users.parquet", |file| parquet::embeddings(file, &run.user_ids, &run.user))?;
+            folder.write("items.parquet", |file| parquet::embeddings(file, &run.item_ids, &run.item))
         }
     }
 }
 
 fn write_top_k(
     folder: &mut Folder,
-    dataset: &Dataset,
+    run: &FinishedRun,
     ranked: &[Vec<ranking::Scored>],
     k: usize,
     format: Format,
 ) -> anyhow::Result<()> {
     if format == Format::Parquet {
-        return folder.write("topk.parquet", |file| parquet::top_k(file, &dataset.user_ids, &dataset.item_ids, ranked));
+        return folder.write("topk.parquet", |file| parquet::top_k(file, &run.user_ids, &run.item_ids, ranked));
     }
     let shape = vec![ranked.len(), k];
     let mut items = vec![-1i32; ranked.len() * k];
     let mut scores = vec![f32::NEG_INFINITY; ranked.len() * k];
     for (user, list) in ranked.iter().enumerate() {
         for (rank, scored) in list.iter().enumerate() {
-            // node ids fit i32: the reader refuses larger catalogs
+            // a table of 2^31 items does not fit the memory of this program
             items[user * k + rank] = scored.item as i32;
             scores[user * k + rank] = scored.score;
         }
@@ -250,19 +260,46 @@ mod tests {
     }
 
     #[test]
-    fn runs_own_file_is_not_written_over() {
+    fn the_runs_own_files_are_not_written_over() {
+        use std::os::unix::fs::MetadataExt as _;
         let (_root, run_dir) = finished::fixture::finished_run();
-        let file = run_dir.join("export/embeddings.safetensors");
-        let before = fs::metadata(&file).unwrap().modified().unwrap();
+        // a file that is written anew is another one
+        let number = |name: &str| fs::metadata(run_dir.join("export").join(name)).unwrap().ino();
+        let files = ["embeddings.safetensors", "users.txt", "items.txt", "export.json"];
+        let before = files.map(number);
+        for (what, format) in [(What::Embeddings, Format::Safetensors), (What::Topk, Format::Npy)] {
+            run(ExportArgs { job: run_dir.clone(), what, format, k: 2, out: None, json: false }).unwrap();
+        }
+        assert_eq!(files.map(number), before);
+        assert!(FinishedRun::open(&run_dir).is_ok());
+    }
+
+    #[test]
+    fn another_runs_own_files_are_not_written_over() {
+        let ((_root, run_dir), (_other, other_run)) =
+            (finished::fixture::finished_run(), finished::fixture::finished_run());
+        let out = other_run.join("export");
         let args = ExportArgs {
             job: run_dir,
-            what: What::Embeddings,
-            format: Format::Safetensors,
-            k: 20,
-            out: None,
+            what: What::Topk,
+            format: Format::Npy,
+            k: 2,
+            out: Some(out.clone()),
             json: false,
         };
-        run(args).unwrap();
-        assert_eq!(fs::metadata(&file).unwrap().modified().unwrap(), before);
+        let error = run(args).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("another run"), "{error}");
+        assert!(!out.join("topk_items.npy").exists());
+    }
+
+    #[test]
+    fn a_run_is_exported_without_its_dataset() {
+        let (root, run_dir) = finished::fixture::finished_run();
+        fs::remove_dir_all(root.path().join("data")).unwrap();
+        for what in [What::Embeddings, What::Topk] {
+            let out = Some(root.path().join("out"));
+            run(ExportArgs { job: run_dir.clone(), what, format: Format::Npy, k: 2, out, json: false }).unwrap();
+        }
+        assert_eq!(fs::read_to_string(root.path().join("out/users.txt")).unwrap(), "ann\nbob\neve\n");
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn run(args: LogsArgs) -> anyhow::Result<()> {
         let mut client = args.coordinator.connect().await?;
         let wanted = LogsRequest { job_id: args.job, rank: args.rank, follow: args.follow };
         let mut lines = client.logs(wanted).await.map_err(ApiError::from)?.into_inner();
-        while let Some(batch) = lines.message().await.map_err(ApiError::from)? {
+        while output::is_open()
+            && let Some(batch) = lines.message().await.map_err(ApiError::from)?
+        {
             for line in &batch.lines {
                 match args.json {
                     true => output::line(serde_json::to_string(&Said { rank: args.rank, line })?),

@@ -102,6 +102,8 @@ pub fn main() -> ExitCode {
         Command::Checkpoints(args) => checkpoints::run(args).map(success),
         Command::Completions(args) => completions::run(&args).map(success),
     };
+    // an answer that nobody could read is no answer
+    let done = done.and_then(|code| output::finish().map(|()| code));
     done.unwrap_or_else(|error| {
         let code = exit_code(&error);
         let label = if code == INTERRUPTED { "interrupted" } else { "error" };

@@ -8,6 +8,7 @@ use super::{Interrupted, Usage, output, shown};
 use crate::control_loop::RunDirs;
 use crate::launcher::{LocalLauncher, find_worker_binary};
 use crate::plane::{self, Plane, PlaneOptions};
+use crate::run_dir::data::{self, Current};
 use crate::run_dir::{self, RunDirError, State, config};
 use crate::server::ServerOptions;
 use crate::store::MemoryStore;
@@ -81,6 +82,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
         }
         State::Finished(old, summary) => {
             same_training(&old, &job, &shown_dir)?;
+            same_data(&job, &summary.data_digest, &shown_dir)?;
             output::note(format!("{} holds a finished run; --fresh trains again", shown_dir.display()));
             let best = shown::selected(&summary.select, summary.best_validation);
             watch::result(&summary.test, summary.best_epoch, &best, &shown_dir);
@@ -96,7 +98,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
     })
 }
 
-fn usage(error: RunDirError) -> anyhow::Error {
+pub(super) fn usage(error: RunDirError) -> anyhow::Error {
     if error.is_bad_input() { Usage(error.to_string()).into() } else { error.into() }
 }
 
@@ -106,6 +108,30 @@ fn same_training(old: &accord_spec::JobSpec, job: &JobFile, dir: &Path) -> anyho
         return Ok(());
     }
     Err(usage(RunDirError::Differs { dir: dir.into(), differences }))
+}
+
+/// A finished run is the result of the data it was trained on. Where the data are gone there is nothing else to show.
+fn same_data(job: &JobFile, trained_on: &str, dir: &Path) -> anyhow::Result<()> {
+    let changed = |why: String| {
+        Usage(format!(
+            "{} holds a finished run that was trained on other data than {} holds now{why}\n  hint: put the data back, give \
+             another --run-dir, or train again with --fresh",
+            dir.display(),
+            job.spec.data.path
+        ))
+    };
+    match data::current(&job.spec, &job.root) {
+        Current::Digest(digest) if digest == trained_on => return Ok(()),
+        Current::Digest(_) => return Err(changed(String::new()).into()),
+        Current::Spoilt(error) => return Err(changed(format!(": {error}")).into()),
+        Current::Gone => {
+            output::note(format!("{} is gone, so this is the result of the data that were there", job.spec.data.path));
+        }
+        Current::OutOfReach(why) => {
+            output::note(format!("the data cannot be compared with those that the run was trained on: {why}"));
+        }
+    }
+    Ok(())
 }
 
 async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {

@@ -132,8 +132,8 @@ pub(super) fn result(test: &Metrics, best_epoch: u64, best: &str, run_dir: &Path
     ));
     let (header, rows) = shown::metric_table(&test.values);
     output::table(&header, rows);
-    let dir = run_dir.display();
-    output::line(format!("run directory: {dir}"));
+    output::line(format!("run directory: {}", run_dir.display()));
+    let dir = output::shell_quote(run_dir);
     output::note(format!(
         "next:\n  coordinator recommend {dir} --user USER --k 5\n  coordinator export {dir} --what embeddings"
     ));

@@ -9,9 +9,10 @@
 //! * [`events`]: what happened to a run, read back.
 //! * [`scribe`]: the one thread that writes while a generation lives.
 //! * [`summary`]: what `summary.json` says.
-//! * [`config`]: what of a job file affects training.
+//! * [`config`]: what of a job file affects training. [`data`]: the dataset of a job as it is now.
 
 pub mod config;
+pub mod data;
 pub mod events;
 pub mod metric_table;
 pub mod metrics;
@@ -49,6 +50,11 @@ pub enum RunDirError {
     Busy(PathBuf),
     #[error("{0} holds checkpoints of another job: give another checkpoint.uri, or remove them")]
     OtherCheckpoints(String),
+    #[error(
+        "{0} was removed while the run trained: the run directory lacks what belongs to the result\n  hint: remove what is left \
+         of it and run the job again"
+    )]
+    Removed(PathBuf),
     #[error("{path}: {message}")]
     Unreadable { path: PathBuf, message: String },
     #[error(transparent)]
@@ -63,7 +69,9 @@ impl RunDirError {
             | RunDirError::Differs { .. }
             | RunDirError::OtherCheckpoints(_)
             | RunDirError::Unreadable { .. } => true,
-            RunDirError::Io { .. } | RunDirError::Busy(_) | RunDirError::Checkpoint(_) => false,
+            RunDirError::Io { .. } | RunDirError::Busy(_) | RunDirError::Removed(_) | RunDirError::Checkpoint(_) => {
+                false
+            }
         }
     }
 }

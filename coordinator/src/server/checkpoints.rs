@@ -61,6 +61,7 @@ fn failed(error: RunDirError) -> ApiError {
         RunDirError::Foreign(_)
         | RunDirError::Differs { .. }
         | RunDirError::OtherCheckpoints(_)
+        | RunDirError::Removed(_)
         | RunDirError::Unreadable { .. } => false,
     };
     let code = if may_pass { ErrorCode::Unavailable } else { ErrorCode::Internal };

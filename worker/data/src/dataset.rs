@@ -30,7 +30,7 @@ pub struct Dataset {
     /// Whether files of the folder fix the order of internal ids.
     pub(crate) listed: Listed,
     /// Repairs of the manifest that are not about text.
-    repairs_without_text: usize,
+    pub(crate) repairs_without_text: usize,
 }
 
 impl Dataset {

@@ -14,6 +14,18 @@ pub(crate) fn temporary(target: &Path) -> PathBuf {
     target.with_file_name(format!(".{name}.{}-{unique}.partial", std::process::id()))
 }
 
+/// Removes what writers of this folder left under a temporary name when they were killed. One that is still at work fails.
+pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && name.ends_with(".partial") && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` and waits until they are on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;

@@ -11,6 +11,7 @@
 //! * [`partition`]: which worker owns which node, what each worker holds, and what workers send each other.
 //! * [`synthetic`]: made-up catalogs of any size, for measurements.
 //! * [`checkpoint`]: shards, then a manifest commits.
+//! * [`export`]: what a finished run leaves for serving, whole or not at all.
 //! * [`wheel`]: one PyPI wheel into the user's cache.
 //!
 //! No tensor library, no network protocol and no clock-driven decision belongs here.
@@ -20,6 +21,7 @@ mod dataset;
 mod durable;
 mod embeddings;
 mod error;
+pub mod export;
 mod interactions;
 mod manifest;
 pub mod partition;

@@ -10,9 +10,14 @@ use crate::{Dataset, Embeddings, Interactions, durable};
 use accord_spec::TextFiles;
 use half::f16;
 use std::fs;
-use std::io::{Cursor, Write as _};
+use std::io::{self, BufWriter, Cursor, Write as _};
 use std::path::Path;
+use zip::ZipWriter;
+use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
+
+/// Bytes that are packed at a time.
+const BLOCK: usize = 1 << 16;
 
 /// Writes `dataset` to `folder`, in place of an earlier prepared dataset there.
 ///
@@ -69,8 +74,7 @@ fn fill(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     save("users.txt", lines(folder, "user", &dataset.user_ids, dataset.users())?.as_bytes())?;
     save("items.txt", lines(folder, "item", &dataset.item_ids, dataset.items())?.as_bytes())?;
     if let Some(titles) = &dataset.item_titles {
-        let flat: Vec<String> = titles.iter().map(|t| t.replace(['\n', '\r'], " ")).collect();
-        save("item_titles.txt", lines(folder, "item title", &flat, dataset.items())?.as_bytes())?;
+        save("item_titles.txt", title_lines(folder, titles, dataset.items())?.as_bytes())?;
     }
     if let Some(text) = &dataset.text {
         let names = TextFiles::default();
@@ -90,7 +94,14 @@ fn fill(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     durable::sync_folder(folder).map_err(DataError::write(folder))
 }
 
-fn lines(folder: &Path, what: &str, texts: &[String], expected: usize) -> Result<String, DataError> {
+/// One title a line; line breaks inside of titles become blanks.
+pub(crate) fn title_lines(folder: &Path, titles: &[String], expected: usize) -> Result<String, DataError> {
+    let flat: Vec<String> = titles.iter().map(|t| t.replace(['\n', '\r'], " ")).collect();
+    lines(folder, "item title", &flat, expected)
+}
+
+/// One text a line. Ids (any other `what` than `item title`) that are blank or hold a line break are refused.
+pub(crate) fn lines(folder: &Path, what: &str, texts: &[String], expected: usize) -> Result<String, DataError> {
     if texts.len() != expected {
         return Err(DataError::malformed(
             folder,
@@ -108,23 +119,39 @@ fn lines(folder: &Path, what: &str, texts: &[String], expected: usize) -> Result
 
 /// `row`, `col` and `shape` as int32.
 fn matrix(path: &Path, part: &Interactions) -> Result<Vec<u8>, DataError> {
-    let bytes = |values: &mut dyn Iterator<Item = u32>| -> Vec<u8> { values.flat_map(u32::to_le_bytes).collect() };
+    let packed = pack(ZipWriter::new(Cursor::new(Vec::new())), part);
+    Ok(packed.map_err(|e| DataError::write(path)(io::Error::other(e)))?.into_inner())
+}
+
+/// The same archive, to what cannot go back; holds little more of it than a block.
+pub(crate) fn write_matrix(out: impl io::Write, part: &Interactions) -> io::Result<()> {
+    pack(ZipWriter::new_stream(out), part).map(|_| ()).map_err(io::Error::other)
+}
+
+fn pack<W: io::Write + io::Seek>(mut archive: ZipWriter<W>, part: &Interactions) -> ZipResult<W> {
     let shape = [part.users() as u32, part.items() as u32];
-    let arrays = [
-        ("row.npy", part.len(), bytes(&mut part.pairs().map(|p| p.0))),
-        ("col.npy", part.len(), bytes(&mut part.pairs().map(|p| p.1))),
-        ("shape.npy", 2, bytes(&mut shape.into_iter())),
-    ];
-    let pack = || -> zip::result::ZipResult<Vec<u8>> {
-        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-        for (name, len, data) in &arrays {
-            archive.start_file(*name, options)?;
-            archive.write_all(&npy::encode("<i4", &[*len], data))?;
-        }
-        Ok(archive.finish()?.into_inner())
-    };
-    pack().map_err(|e| DataError::write(path)(std::io::Error::other(e)))
+    array(&mut archive, "row.npy", part.len(), part.pairs().map(|pair| pair.0))?;
+    array(&mut archive, "col.npy", part.len(), part.pairs().map(|pair| pair.1))?;
+    array(&mut archive, "shape.npy", 2, shape.into_iter())?;
+    archive.finish()
+}
+
+fn array<W: io::Write + io::Seek>(
+    archive: &mut ZipWriter<W>,
+    name: &str,
+    len: usize,
+    values: impl Iterator<Item = u32>,
+) -> ZipResult<()> {
+    let is_large = 4 * len as u64 > u64::from(u32::MAX) - npy::HEADER_BYTES;
+    let options =
+        SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated).large_file(is_large);
+    archive.start_file(name, options)?;
+    archive.write_all(&npy::encode("<i4", &[len], &[]))?;
+    let mut block = BufWriter::with_capacity(BLOCK, archive);
+    for value in values {
+        block.write_all(&value.to_le_bytes())?;
+    }
+    Ok(block.flush()?)
 }
 
 /// As f16 where every value is one, else as f32.

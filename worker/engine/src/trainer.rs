@@ -116,6 +116,11 @@ impl Trainer {
         &self.world
     }
 
+    /// The training interactions of all users.
+    pub fn train(&self) -> &Interactions {
+        &self.train
+    }
+
     pub fn sent(&self) -> Sent {
         self.sent
     }

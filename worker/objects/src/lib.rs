@@ -4,7 +4,7 @@
 //! # Layout
 //! * [`open`]: the store that a job's `checkpoint.uri` names, in a folder or in a bucket.
 //! * [`dataset`]: the bucket that a job's `data.path` names, as a folder of this machine.
-//! * [`results`]: the embeddings of a job, beside its checkpoints.
+//! * [`results`]: the export of a job, beside its checkpoints.
 //! * [`Objects`]: objects below a prefix as a place for checkpoints.
 //! * `s3`: how a bucket is reached. `calls`: the thread that asks.
 

@@ -5,15 +5,19 @@
 #[path = "../../data/tests/checkpoint_suite/mod.rs"]
 mod checkpoint_suite;
 mod support;
+#[path = "support/written_export.rs"]
+mod written_export;
 
 use accord_data::checkpoint::{CheckpointStore, Manifest};
-use accord_objects::results::{get_embeddings, put_embeddings};
+use accord_data::export::{EMBEDDINGS, Export};
+use accord_objects::results::{get_export, put_export};
 use accord_objects::{Objects, Options, open_with};
 use object_store::memory::InMemory;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use support::seaweedfs::Server;
+use written_export::write_export;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -57,31 +61,26 @@ fn every_behaviour_holds_in_an_s3_server() {
     assert_eq!(won.len(), 1);
     assert_eq!(open().list().unwrap()[0].1.generation, won[0]);
 
-    embeddings_go_and_come(&options);
+    exports_go_and_come(&options);
     let error = open_with("s3://absent-bucket/x", Path::new("unused"), &options).unwrap().list().unwrap_err();
     let said = error.to_string();
     assert!(said.starts_with("s3://absent-bucket/x cannot be listed: ") && said.contains("NoSuchBucket"), "{said}");
 }
 
-fn embeddings_go_and_come(options: &Options) {
-    let folder = tempfile::tempdir().unwrap();
-    let (sent, got) = (folder.path().join("sent"), folder.path().join("deep/er/got"));
-    let put = |bytes: &[u8]| {
-        std::fs::write(&sent, bytes).unwrap();
-        put_embeddings("s3://accord/results", &sent, options, Duration::ZERO).unwrap()
-    };
-    assert!(!get_embeddings("s3://accord/results", &got, options).unwrap(), "there are none yet");
-    // several parts, and several blocks
+fn exports_go_and_come(options: &Options) {
+    const URI: &str = "s3://accord/results";
+    let root = tempfile::tempdir().unwrap();
+    let (sent, got) = (root.path().join("sent"), root.path().join("deep/er/got"));
+    assert!(!get_export(URI, &got, options).unwrap(), "there is none yet");
+    // several parts, and several blocks; then the same again
     let many: Vec<u8> = (0..(40u32 << 20)).map(|n| (n % 251) as u8).collect();
-    assert_eq!(put(&many), "s3://accord/results/export/embeddings.safetensors");
-    assert!(get_embeddings("s3://accord/results", &got, options).unwrap());
-    assert!(std::fs::read(&got).unwrap() == many);
-    for bytes in [b"newer".as_slice(), b""] {
-        put(bytes);
-        assert!(get_embeddings("s3://accord/results", &got, options).unwrap());
-        assert_eq!(std::fs::read(&got).unwrap(), bytes);
+    for bytes in [&many[..], b"newer", b"newer"] {
+        write_export(&sent, bytes);
+        assert_eq!(put_export(URI, &sent, options, Duration::ZERO).unwrap(), "s3://accord/results/export");
+        assert!(get_export(URI, &got, options).unwrap());
+        assert!(std::fs::read(got.join(EMBEDDINGS)).unwrap() == bytes);
+        let manifest = |folder| Export::open(folder).unwrap().unwrap().manifest;
+        assert_eq!(manifest(&got), manifest(&sent));
     }
-    let blocked = folder.path().join("sent/below-a-file");
-    assert!(get_embeddings("s3://accord/results", &blocked, options).is_err());
-    assert!(put_embeddings("checkpoints", &sent, options, Duration::ZERO).is_err());
+    assert!(put_export("checkpoints", &sent, options, Duration::ZERO).is_err());
 }

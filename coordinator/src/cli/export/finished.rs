@@ -1,175 +1,221 @@
-//! A run directory whose job has succeeded: what it trained, and on what. Writes nothing but embeddings that lie in a
-//! bucket.
+//! A run directory whose job has finished: what it trained, by its `export/` alone. The dataset is never asked: it may have
+//! changed since, or be gone. Writes nothing but an export that lies in a bucket.
 
-use crate::cli::Usage;
-use crate::run_dir::{self, State};
-use accord_data::{Dataset, Embeddings, TextNeed};
+use crate::cli::output::shell_quote;
+use crate::cli::{Usage, run};
+use crate::run_dir::{self, JOB_FILE, State};
+use accord_data::export::{EMBEDDINGS, Export, FOLDER};
+use accord_data::{Embeddings, Interactions};
 use accord_objects::Options;
 use accord_spec::JobSpec;
 use anyhow::Context as _;
-use safetensors::{Dtype, SafeTensors};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// Vectors of the best epoch, and the job that made them.
+/// Vectors of the best epoch, and whose they are.
 pub(crate) struct FinishedRun {
     folder: PathBuf,
-    /// Folder that `data.path` of the job is relative to.
-    root: PathBuf,
-    pub(crate) spec: JobSpec,
+    export: Export,
     /// `[U, d]`
     pub(crate) user: Embeddings,
     /// `[I, d]`
     pub(crate) item: Embeddings,
+    /// External ids by row.
+    pub(crate) user_ids: Vec<String>,
+    pub(crate) item_ids: Vec<String>,
 }
 
 impl FinishedRun {
     /// Opens a run directory.
     ///
     /// # Errors
-    /// [`Usage`] when it is none, or its job has not succeeded yet.
+    /// [`Usage`] when it is none, or its job has not finished yet; `DataError` when a file of its export was damaged.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<FinishedRun> {
-        let job = folder.join("job.toml");
-        if !job.is_file() {
-            let reason = if folder.is_dir() { "has no job.toml" } else { "is not there" };
-            return Err(Usage(format!("{} is no run directory: it {reason}", folder.display())).into());
-        }
-        let spec = accord_spec::parse(&read(&job)?, &[]).with_context(|| job.display().to_string())?;
-        let file = embeddings_file(folder);
-        if !file.is_file() && !fetched(folder, &spec, &file)? {
-            let message = format!(
-                "the job in {} has no results yet: they come in {} when it has succeeded (`coordinator run` with the \
-                 same --run-dir goes on with it)",
-                folder.display(),
-                file.display()
-            );
-            return Err(Usage(message).into());
-        }
-        let root = read(&folder.join("job_root.txt"))?.trim_end_matches(['\r', '\n']).into();
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let (user, item) = parse_embeddings(&bytes).with_context(|| file.display().to_string())?;
-        Ok(FinishedRun { folder: folder.into(), root, spec, user, item })
+        let export = match Export::open(&folder.join(FOLDER))? {
+            Some(export) => export,
+            None => fetched(folder)?,
+        };
+        let (user, item) = export.embeddings()?;
+        let (user_ids, item_ids) = (export.user_ids()?, export.item_ids()?);
+        Ok(FinishedRun { folder: folder.into(), export, user, item, user_ids, item_ids })
     }
 
-    /// The dataset the job was trained on, without its texts.
+    /// Titles by row of the items; none where the dataset had none.
     ///
     /// # Errors
-    /// When it cannot be read, or no longer is what the job was trained on.
-    pub(crate) fn dataset(&self) -> anyhow::Result<Dataset> {
-        let data = accord_objects::dataset::local(&self.spec.data, Duration::ZERO)?;
-        let dataset = Dataset::load(&data, &self.root, self.spec.job.seed, TextNeed::None)?;
-        let (now, then) = ((dataset.users(), dataset.items()), (self.user.rows, self.item.rows));
-        anyhow::ensure!(
-            now == then,
-            "the dataset has {} users and {} items now, but the job in {} was trained on {} and {}: put the old data \
-             back, or train again",
-            now.0,
-            now.1,
-            self.folder.display(),
-            then.0,
-            then.1
-        );
-        Ok(dataset)
+    /// When the file was damaged.
+    pub(crate) fn item_titles(&self) -> anyhow::Result<Option<Vec<String>>> {
+        Ok(self.export.item_titles()?)
+    }
+
+    /// The interactions that were trained on.
+    ///
+    /// # Errors
+    /// When the file was damaged.
+    pub(crate) fn train(&self) -> anyhow::Result<Interactions> {
+        Ok(self.export.train()?)
     }
 
     pub(crate) fn export_folder(&self) -> PathBuf {
-        self.folder.join("export")
+        self.folder.join(FOLDER)
     }
 
     pub(crate) fn embeddings_file(&self) -> PathBuf {
-        embeddings_file(&self.folder)
+        self.export.path(EMBEDDINGS)
     }
 }
 
-/// From the bucket, where the workers of a job that has succeeded shared no disk with this run directory.
-fn fetched(folder: &Path, spec: &JobSpec, file: &Path) -> anyhow::Result<bool> {
-    // a bucket may still hold those of an earlier run
-    if !spec.checkpoint.in_bucket() || !matches!(run_dir::inspect(folder), Ok(State::Finished(..))) {
-        return Ok(false);
+/// From the bucket of the checkpoints, where the workers of a finished job shared no disk with this run directory.
+fn fetched(folder: &Path) -> anyhow::Result<Export> {
+    if !folder.join(JOB_FILE).is_file() {
+        let reason = if folder.is_dir() { "has no job.toml" } else { "is not there" };
+        return Err(Usage(format!("{} is no run directory: it {reason}", folder.display())).into());
     }
-    accord_objects::results::get_embeddings(&spec.checkpoint.uri, file, &Options::from_env())
-        .with_context(|| format!("the embeddings cannot be fetched from {}", spec.checkpoint.uri))
-}
-
-fn embeddings_file(folder: &Path) -> PathBuf {
-    folder.join("export").join("embeddings.safetensors")
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// Tensors `user` and `item` of equal width.
-fn parse_embeddings(bytes: &[u8]) -> anyhow::Result<(Embeddings, Embeddings)> {
-    let tensors = SafeTensors::deserialize(bytes).context("not a whole safetensors file")?;
-    let matrix = |name: &str| -> anyhow::Result<Embeddings> {
-        let view = tensors.tensor(name).with_context(|| format!("tensor `{name}`"))?;
-        let &[rows, width] = view.shape() else {
-            anyhow::bail!("tensor `{name}` has shape {:?}: a matrix is needed", view.shape());
-        };
-        anyhow::ensure!(view.dtype() == Dtype::F32, "tensor `{name}` is {:?}: F32 is needed", view.dtype());
-        let (numbers, _) = view.data().as_chunks();
-        let values: Vec<f32> = numbers.iter().map(|&b| f32::from_le_bytes(b)).collect();
-        if let Some(place) = values.iter().position(|v| !v.is_finite()) {
-            anyhow::bail!("tensor `{name}` is {} in row {}", values[place], place / width);
+    let dir = shell_quote(folder);
+    let (spec, summary) = match run_dir::inspect(folder).map_err(run::usage)? {
+        State::Finished(spec, summary) => (spec, summary),
+        State::Started(_) | State::Empty => {
+            return Err(Usage(format!(
+                "the job in {} has no results yet: it has not finished\n  hint: coordinator run JOB.toml --run-dir {dir} \
+                 goes on with it",
+                folder.display()
+            ))
+            .into());
         }
-        Ok(Embeddings { rows, width, values })
     };
-    let (user, item) = (matrix("user")?, matrix("item")?);
-    anyhow::ensure!(user.width == item.width, "`user` has width {} and `item` {}", user.width, item.width);
-    Ok((user, item))
+    let export = if spec.checkpoint.in_bucket() { from_bucket(folder, &spec)? } else { None };
+    let Some(export) = export else {
+        return Err(Usage(format!(
+            "{} holds no results that can be read without the dataset: export/export.json is not there (the run is of an \
+             earlier version, or the file was removed)\n  hint: coordinator run JOB.toml --run-dir {dir} --fresh trains it \
+             again",
+            folder.display()
+        ))
+        .into());
+    };
+    // a bucket may hold the results of another run
+    if export.manifest.data_digest != summary.data_digest {
+        return Err(Usage(format!(
+            "{} holds the results of a run on other data than {} trained on: remove {} and put the right ones there",
+            spec.checkpoint.uri,
+            folder.display(),
+            folder.join(FOLDER).display()
+        ))
+        .into());
+    }
+    Ok(export)
+}
+
+fn from_bucket(folder: &Path, spec: &JobSpec) -> anyhow::Result<Option<Export>> {
+    let (uri, to) = (&spec.checkpoint.uri, folder.join(FOLDER));
+    let found = accord_objects::results::get_export(uri, &to, &Options::from_env());
+    match found.with_context(|| format!("the results cannot be fetched from {uri}"))? {
+        true => Ok(Export::open(&to)?),
+        false => Ok(None),
+    }
 }
 
 /// A tiny finished run, for the tests of what reads one.
 #[cfg(test)]
 pub(crate) mod fixture {
+    use accord_data::export::{Catalog, ExportManifest, ExportWriter};
+    use accord_data::{Dataset, Interactions};
     use safetensors::Dtype;
     use safetensors::tensor::{TensorView, serialize};
     use std::fs;
-    use std::path::PathBuf;
+    use std::io::Write as _;
+    use std::path::{Path, PathBuf};
 
     /// `DIR/data` (pairs) and `DIR/runs/tiny` (its job, finished). Users `ann`, `bob`, `eve`; items 10, 11, 12, 13 with
     /// scores 1, 2, 3, 4 times the user's number counted from 1. Ann trained with 13, Bob with 10 and 11, Eve with 12.
     pub(crate) fn finished_run() -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let run = root.path().join("runs/tiny");
-        fs::create_dir_all(run.join("export")).unwrap();
+        fs::create_dir_all(&run).unwrap();
         fs::create_dir(root.path().join("data")).unwrap();
         let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
         write("data/train.txt", "ann 13\nbob 10\nbob 11\neve 12\n");
         write("data/valid.txt", "ann 10\nbob 12\n");
         write("data/test.txt", "ann 11\neve 10\n");
         write("data/item_titles.txt", "Ten\nEleven\nTwelve\nThirteen\n");
-        write(
-            "runs/tiny/job.toml",
-            "[job]\nname = \"tiny\"\n[data]\npath = \"data\"\nformat = \"pairs\"\n[model]\nkind = \"lightgcn\"\n",
-        );
+        let job = "[job]\nname = \"tiny\"\n[data]\npath = \"data\"\nformat = \"pairs\"\n[model]\nkind = \"lightgcn\"\n";
+        write("runs/tiny/job.toml", job);
         write("runs/tiny/job_root.txt", &format!("{}\n", root.path().display()));
-        embeddings(&run, &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0], &[1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0]);
+        let spec = accord_spec::parse(job, &[]).unwrap();
+        let dataset = Dataset::load(&spec.data, root.path(), spec.job.seed, accord_data::TextNeed::None).unwrap();
+        let item = [1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0];
+        export(&run, &dataset, &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0], &item);
         (root, run)
     }
 
     /// Writes what a worker leaves, width 2.
-    pub(crate) fn embeddings(run: &std::path::Path, user: &[f32], item: &[f32]) {
+    pub(crate) fn export(run: &Path, dataset: &Dataset, user: &[f32], item: &[f32]) {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let (u, i) = (bytes(user), bytes(item));
         let views = [
             ("user", TensorView::new(Dtype::F32, vec![user.len() / 2, 2], &u).unwrap()),
             ("item", TensorView::new(Dtype::F32, vec![item.len() / 2, 2], &i).unwrap()),
         ];
-        fs::write(run.join("export/embeddings.safetensors"), serialize(views, None).unwrap()).unwrap();
+        let mut writer = ExportWriter::begin(&run.join("export")).unwrap();
+        let mut file = writer.embeddings().unwrap();
+        file.write_all(&serialize(views, None).unwrap()).unwrap();
+        writer.keep(file).unwrap();
+        writer.dataset(&Catalog::of(dataset, Path::new("data")).unwrap(), &dataset.train).unwrap();
+        let manifest = ExportManifest {
+            version: ExportManifest::VERSION,
+            job: "tiny".into(),
+            model: "lightgcn".into(),
+            users: dataset.users() as u64,
+            items: dataset.items() as u64,
+            dim: 2,
+            data_digest: dataset.manifest.digest.clone(),
+            best_epoch: 1,
+            test: None,
+            files: Vec::new(),
+        };
+        writer.commit(manifest).unwrap();
+    }
+
+    /// Says that the job of `run` has finished.
+    pub(crate) fn summarize(run: &Path, data_digest: &str) {
+        let test = serde_json::json!({"users": 1, "recall": {"5": 0.5}, "ndcg": {"5": 0.25}});
+        let summary = serde_json::json!({
+            "job": "tiny", "model": "lightgcn", "best_epoch": 1, "best_validation": 0.5, "epochs": 1, "steps": 1,
+            "test": test, "seconds": {"training": 1.0, "by_phase": {}}, "ranks": [], "data_digest": data_digest,
+            "config_digest": "c", "generation": 1, "world": 1
+        });
+        fs::write(run.join("summary.json"), summary.to_string()).unwrap();
+    }
+
+    /// The training interactions of [`finished_run`].
+    pub(crate) fn train() -> Interactions {
+        Interactions::from_pairs(3, 4, &[(0, 3), (1, 0), (1, 1), (2, 2)]).unwrap().0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use accord_data::DataError;
+    use std::fs;
 
     fn refusal(folder: &Path) -> String {
         let error = FinishedRun::open(folder).map(|_| ()).unwrap_err();
-        assert!(error.downcast_ref::<Usage>().is_some(), "{error:#} is no usage error");
+        assert!(error.is::<Usage>() || error.is::<DataError>(), "{error:#} does not end with exit code 2");
         error.to_string()
+    }
+
+    #[test]
+    fn a_run_is_read_without_its_dataset() {
+        let (root, run) = fixture::finished_run();
+        fs::remove_dir_all(root.path().join("data")).unwrap();
+        // nor is anything of the run needed but its export
+        fs::remove_file(run.join("job.toml")).unwrap();
+        let found = FinishedRun::open(&run).unwrap();
+        assert_eq!(found.user_ids, ["ann", "bob", "eve"]);
+        assert_eq!(found.item_ids, ["10", "11", "12", "13"]);
+        assert_eq!(found.item_titles().unwrap().unwrap()[3], "Thirteen");
+        assert_eq!(found.train().unwrap(), fixture::train());
+        assert_eq!((found.user.row(2), found.item.row(1)), (&[3.0, 0.0][..], &[2.0, 9.0][..]));
     }
 
     #[test]
@@ -177,21 +223,39 @@ mod tests {
         let (root, run) = fixture::finished_run();
         assert!(refusal(&root.path().join("absent")).ends_with("is no run directory: it is not there"));
         assert!(refusal(root.path()).ends_with("it has no job.toml"));
-        fs::remove_file(run.join("export/embeddings.safetensors")).unwrap();
+        // a run that was killed between the embeddings and the last file
+        fs::remove_file(run.join("export/export.json")).unwrap();
         assert!(refusal(&run).contains("has no results yet"));
+        assert!(refusal(&run).contains("coordinator run JOB.toml --run-dir "));
+        // one that an earlier version finished
+        fixture::summarize(&run, "d");
+        let said = refusal(&run);
+        assert!(said.contains("export/export.json is not there") && said.contains("--fresh"), "{said}");
     }
 
     #[test]
-    fn changed_data_and_damaged_results_are_told() {
+    fn a_hint_quotes_a_path_with_blanks() {
         let (root, run) = fixture::finished_run();
-        fs::write(root.path().join("data/test.txt"), "ann 11\nzoe 10\n").unwrap();
-        let error = FinishedRun::open(&run).unwrap().dataset().unwrap_err().to_string();
-        assert!(error.starts_with("the dataset has 4 users and 4 items now"), "{error}");
-        fixture::embeddings(&run, &[1.0, 2.0, 3.0, f32::NAN], &[1.0, 2.0]);
-        let error = format!("{:#}", FinishedRun::open(&run).map(|_| ()).unwrap_err());
-        assert!(error.ends_with("tensor `user` is NaN in row 1"), "{error}");
-        fs::write(run.join("export/embeddings.safetensors"), b"short").unwrap();
-        let error = format!("{:#}", FinishedRun::open(&run).map(|_| ()).unwrap_err());
-        assert!(error.contains("not a whole safetensors file"), "{error}");
+        fs::remove_file(run.join("export/export.json")).unwrap();
+        let moved = root.path().join("run 1");
+        fs::rename(&run, &moved).unwrap();
+        assert!(refusal(&moved).contains(&format!("--run-dir '{}'", moved.display())), "{}", refusal(&moved));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let (_root, run) = fixture::finished_run();
+        for name in ["embeddings.safetensors", "users.txt", "items.txt", "export.json"] {
+            let path = run.join("export").join(name);
+            let good = fs::read(&path).unwrap();
+            fs::write(&path, &good[1..]).unwrap();
+            let said = refusal(&run);
+            assert!(said.contains(name) && said.contains("--fresh"), "{said}");
+            fs::write(&path, good).unwrap();
+        }
+        // read when it is needed
+        fs::write(run.join("export/train.npz"), b"short").unwrap();
+        let error = FinishedRun::open(&run).unwrap().train().unwrap_err();
+        assert!(error.is::<DataError>() && error.to_string().contains("train.npz"), "{error}");
     }
 }

@@ -51,8 +51,8 @@ pub(crate) fn top_k(
     lists
 }
 
-/// `known`: ascending items to leave out.
-fn best(x: &[f32], item: &Embeddings, known: &[u32], k: usize) -> Vec<Scored> {
+/// The `k` best items of a user whose embedding is `x` `[d]`, best first. `known`: ascending items to leave out.
+pub(crate) fn best(x: &[f32], item: &Embeddings, known: &[u32], k: usize) -> Vec<Scored> {
     // the worst of the kept is on top
     let mut kept: BinaryHeap<Reverse<Scored>> = BinaryHeap::with_capacity(k.min(item.rows) + 1);
     let mut known = known.iter().peekable();

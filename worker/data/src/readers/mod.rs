@@ -16,7 +16,7 @@ mod layout;
 mod matrices;
 mod movielens;
 pub(crate) mod npy;
-mod npz;
+pub(crate) mod npz;
 mod pairs;
 pub mod parquet;
 pub(crate) mod pickle;

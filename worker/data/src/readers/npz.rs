@@ -5,6 +5,7 @@ use super::files::Located;
 use super::matrices::{self, Layout, Matrix, Named};
 use super::npy::{self, Array};
 use super::{Found, Source};
+use crate::Interactions;
 use crate::error::DataError;
 use crate::manifest::Repairs;
 use std::fs::File;
@@ -15,6 +16,16 @@ use zip::ZipArchive;
 /// Reads the parts of a dataset and its catalog.
 pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
     matrices::read_parts(source, located, repairs, matrix)
+}
+
+/// A matrix by itself.
+///
+/// # Errors
+/// A file that is no matrix, or a pair that is out of its range.
+pub(crate) fn interactions(path: &Path) -> Result<Interactions, DataError> {
+    let Matrix { shape: [users, items], rows, columns, .. } = matrix(path)?;
+    let pairs: Vec<(u32, u32)> = rows.into_iter().zip(columns).collect();
+    Ok(Interactions::from_pairs(users, items, &pairs)?.0)
 }
 
 /// One matrix.
