@@ -1,5 +1,5 @@
-//! Every command that README shows in a `sh` block runs, in order, in a folder where the small catalog stands for
-//! MovieLens-100K; `make` targets exist. Those of k8s/README.md are understood, and its certificates are made.
+//! Every command that README and docs/running.md show in a `sh` block runs, in order, in a folder where the small catalog
+//! stands for MovieLens-100K, a few official files for IRLLRec's data, and a small CSV for the reader's own; `make` targets exist. Those of k8s/README.md are understood, and its certificates are made.
 
 use accord_harness::{catalog, coordinator, coordinator_binary, finish, free_address, root, signal, wait_until};
 use std::path::Path;
@@ -19,6 +19,19 @@ fn stand_in(folder: &Path) {
         .replace("small-irllrec", "ml-100k-irllrec")
         .replace("path = \"data\"", "path = \"../data/ml-100k\"");
     std::fs::write(folder.join("configs/ml-100k.toml"), job).unwrap();
+    let official = folder.join("IRLLRec/data/amazon");
+    std::fs::create_dir_all(&official).unwrap();
+    for file in std::fs::read_dir(root().join("tests/fixtures/official")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), official.join(file.file_name())).unwrap();
+    }
+    std::fs::create_dir_all(folder.join("logs")).unwrap();
+    let line = |k: usize| format!("2026-01-01,customer-{},sku-{},{}\n", k % 13, (k * k + k / 13) % 17, 3 + k % 3);
+    let lines: String = (0..300).map(line).collect();
+    std::fs::write(folder.join("logs/purchases.csv"), format!("date,customer_id,sku,stars\n{lines}")).unwrap();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let job = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    std::fs::write(folder.join("shop.toml"), format!("{job}[optim]\nepochs = 2\n")).unwrap();
 }
 
 /// Ends the server with the test, whatever happens.
@@ -33,7 +46,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn every_command_in_readme_runs() {
+fn every_command_in_readme_and_the_guide_to_running_runs() {
     let folder = tempfile::tempdir().unwrap();
     stand_in(folder.path());
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
@@ -42,7 +55,7 @@ fn every_command_in_readme_runs() {
     let url = format!("http://{address}");
     let mut server = None;
     let mut ran = 0;
-    for line in shell_lines("README.md") {
+    for line in [shell_lines("README.md"), shell_lines("docs/running.md")].concat() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["make", target] => assert!(makefile.contains(&format!("\n{target}:")), "{line}"),
@@ -73,15 +86,11 @@ fn every_command_in_readme_runs() {
             }
             ["coordinator", rest @ ..] => {
                 let mut command = Command::new(coordinator_binary());
-                let mut args: Vec<String> = rest.iter().map(ToString::to_string).collect();
-                if rest.starts_with(&["data", "inspect"]) {
-                    args.extend(["--format".into(), "pairs".into()]);
-                }
-                let command = command.args(&args).current_dir(folder.path()).env("ACCORD_COORDINATOR", &url);
+                let command = command.args(rest).current_dir(folder.path()).env("ACCORD_COORDINATOR", &url);
                 let done = finish(command.stdin(Stdio::null()));
                 assert_eq!(done.code, Some(0), "{line}: {}", done.stderr);
             }
-            _ => panic!("README shows `{line}`, which this test does not know"),
+            _ => panic!("a document shows `{line}`, which this test does not know"),
         }
         ran += 1;
     }

@@ -22,7 +22,8 @@ pub(super) struct Shown {
     pub(super) epoch: Option<u64>,
     pub(super) step: Option<u64>,
     pub(super) loss: Option<f64>,
-    /// The validation metric that selects the best epoch, such as `recall@20`, and its best value.
+    /// The validation metric that selects the best epoch, such as `recall@20` (none for a run of an earlier version), and
+    /// its best value.
     pub(super) select: Option<String>,
     pub(super) best: Option<f64>,
     pub(super) best_epoch: Option<u64>,
@@ -60,7 +61,7 @@ impl From<&JobStatus> for Shown {
             epoch: status.progress.as_ref().map(|p| p.epoch),
             step: status.progress.as_ref().map(|p| p.step),
             loss: status.progress.as_ref().and_then(|p| p.losses).map(|l| l.total),
-            select: scored.map(|e| e.select.clone()),
+            select: scored.map(|e| e.select.clone()).filter(|select| !select.is_empty()),
             best: scored.map(|e| e.best),
             best_epoch: scored.map(|e| e.best_epoch),
             test: status.test.as_ref().map(Metrics::of),

@@ -294,3 +294,75 @@ fn lists_of_items_may_have_prefixed_ids_and_other_separators() {
         assert!(error.starts_with("DIR/train.txt:1:") && error.contains(words), "{line}: {error}");
     }
 }
+
+fn parquet(name: &str, keys: &str) -> Result<Dataset, String> {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet_interactions");
+    let folder = Folder::new();
+    let source = fixtures.join(name);
+    let files = if source.is_dir() {
+        std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()).collect()
+    } else {
+        vec![source]
+    };
+    for file in files {
+        folder.put(&file.file_name().unwrap().to_string_lossy(), &std::fs::read(&file).unwrap());
+    }
+    folder_load(&folder, Format::Pairs, keys)
+}
+
+#[test]
+fn parquet_tables_are_read_by_the_names_of_their_columns() {
+    let found = parquet("typed.parquet", "").unwrap();
+    assert_eq!(pairs(&found), expected("U", ""));
+    assert_eq!(
+        found.manifest.reading.lines(),
+        [
+            "typed.parquet: Parquet, 24 interactions; user = `customer_id`; item = `product_id`; rating = `stars`; time = \
+             `timestamp`; not read: when, note; the first is user `U0`, item `0`",
+            "users: 6, numbered by their bytes; items: 7, numbered by value",
+        ]
+    );
+    let rated = parquet("typed.parquet", "min_rating = 2").unwrap();
+    assert_eq!(pairs(&rated).len(), 24 - 5);
+    let by_time = parquet("typed.parquet", "split = \"time\"\nsplit_ratio = [2, 1, 1]").unwrap();
+    assert_eq!((by_time.manifest.train, by_time.manifest.test), (12, 6));
+    assert!(by_time.test.pairs().all(|(user, item)| by_time.train.of(user).iter().all(|before| *before != item)));
+    let parts = parquet("parts", "").unwrap();
+    assert_eq!(pairs(&parts), expected("U", ""));
+    assert!(parts.manifest.reading.lines()[0].contains("3 files of Parquet, 24 interactions"));
+    let named = parquet("unknown.parquet", "columns = { user = \"wer\", item = 2 }").unwrap();
+    assert_eq!(pairs(&named), expected("U", ""));
+    assert_eq!(pairs(&parquet("null-user.parquet", "missing_ids = \"drop\"").unwrap()).len(), 23);
+}
+
+#[test]
+fn parquet_columns_that_are_no_ids_are_refused() {
+    for (name, words) in [
+        ("null-user.parquet", &["null-user.parquet:24", "the user id is empty"][..]),
+        ("float-items.parquet", &["the item column `item` holds floats", "integers or strings"]),
+        ("unknown.parquet", &["no name of the header is known", "`wer` (U0, U1)", "data.columns"]),
+    ] {
+        let error = parquet(name, "").map(|_| ()).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_part_may_be_a_folder_of_part_files() {
+    let folder = Folder::new();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet_interactions/parts");
+    for (part, files) in [("train.parquet", &[0, 1][..]), ("test", &[2])] {
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+        for file in files {
+            let name = format!("part-{file:05}.zstd.parquet");
+            folder.put(&format!("{part}/{name}"), &std::fs::read(fixtures.join(&name)).unwrap());
+        }
+    }
+    // users of the last part are those of no other
+    let error = folder_load(&folder, Format::Pairs, "").map(|_| ()).unwrap_err();
+    assert!(error.contains("users do not occur in training"), "{error}");
+    std::fs::copy(fixtures.join("part-00002.zstd.parquet"), folder.path().join("train.parquet/part-2.parquet"))
+        .unwrap();
+    let error = folder_load(&folder, Format::Pairs, "").map(|_| ()).unwrap_err();
+    assert!(error.contains("are in the training part too"), "{error}");
+}

@@ -116,9 +116,9 @@ fn guess_format(folder: &Path) -> Result<FormatName, Usage> {
         () if has(".inter") => Ok(FormatName::Recbole),
         () if names.iter().any(|name| pickled.contains(&name.as_str())) => Ok(FormatName::Rlmrec),
         () if has(".npz") => Ok(FormatName::Npz),
-        () if [".csv", ".tsv", ".dat", "u.data"].iter().any(|ending| has(ending)) => Ok(FormatName::Pairs),
+        () if [".csv", ".tsv", ".dat", "u.data", ".parquet"].iter().any(|ending| has(ending)) => Ok(FormatName::Pairs),
         () => Err(Usage(format!(
-            "{} has no .npz, .inter, .csv or .tsv file and no trn_mat.pkl: say what lies there with --format pairs (a \
+            "{} has no .npz, .inter, .csv, .tsv or .parquet file and no trn_mat.pkl: say what lies there with --format pairs (a \
              `user item` line each) or --format adjacency (a `user item item ...` line each)",
             folder.display()
         ))),

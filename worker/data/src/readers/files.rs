@@ -171,7 +171,10 @@ pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Data
         let (stem, ending) = stem_and_ending(&path);
         // macOS leaves `._name` beside files, and editors their own
         let hidden = stem.is_empty() || stem.starts_with('.');
-        if path.is_file() && !hidden && endings.contains(&ending.as_str()) && !BESIDE.contains(&stem.as_str()) {
+        let known = endings.contains(&ending.as_str()) && !BESIDE.contains(&stem.as_str());
+        // Spark and others write a table as a folder of part files
+        let in_parts = endings.contains(&"parquet") && (ending == "parquet" || is_part(&path)) && path.is_dir();
+        if !hidden && ((known && path.is_file()) || in_parts) {
             files.push(path);
         }
     }

@@ -1,7 +1,7 @@
 //! Dataset files -> interactions with internal ids, in three parts, and a catalog.
 //!
 //! # Layout
-//! * `pairs`, `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
+//! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
 //! * `files`: which files are which part. `tables`: external ids. `strangers`: held-out ids that training does not have.
@@ -10,6 +10,7 @@
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
 
 mod adjacency;
+mod columns;
 mod fields;
 mod files;
 mod layout;

@@ -1,4 +1,4 @@
-//! `user item [rating [time]]` a line: text, CSV or TSV, plain or packed. `layout` says what the columns are; every line is
+//! `user item [rating [time]]` a line: text, CSV or TSV, plain or packed; Parquet is read by `columns`. `layout` says what the columns are; every line is
 //! held to it. Read a line at a time.
 
 use super::fields::{Fields, Splitter};
@@ -7,21 +7,29 @@ use super::layout::{self, Columns, Layout, Role, SAME_FIELDS, quote_error, width
 use super::records::Records;
 use super::tables::{Names, settle, sides};
 use super::text::TextFile;
-use super::{Found, Source, movielens};
+use super::{Found, Source, columns, movielens};
 use crate::error::DataError;
 use crate::manifest::{Repair, Repairs};
 use crate::reading::{ColumnReading, FileReading, Reading};
 use accord_spec::{Data, Quoting};
 use std::path::{Path, PathBuf};
 
-pub(crate) const ENDINGS: [&str; 5] = ["txt", "csv", "tsv", "dat", "data"];
+pub(crate) const ENDINGS: [&str; 6] = ["txt", "csv", "tsv", "dat", "data", "parquet"];
 
-/// The files of the parts. Of several files that are named as no part: the one called `ratings` or `interactions`, or the
+/// The files of the parts. Part files of Parquet (`part-00000.parquet`, ...) are one table. Of several files that are named as no part: the one called `ratings` or `interactions`, or the
 /// only one whose header names a user and an item.
 pub(crate) fn locate(folder: &Path, data: &Data) -> Result<Located, DataError> {
     files::locate(folder, &ENDINGS, &|files| {
+        let is_part_file = |file: &PathBuf| files::name(file).starts_with("part") && columns::is_columns(file);
+        if files.iter().all(is_part_file) {
+            return Some(folder.into());
+        }
+        let names_both = |file: &&PathBuf| match columns::is_columns(file) {
+            true => columns::names_interactions(file, data),
+            false => layout::names_interactions(file, data),
+        };
         let named = |file: &&PathBuf| matches!(files::stem_and_ending(file).0.as_str(), "ratings" | "interactions");
-        only(files.iter().filter(named)).or_else(|| only(files.iter().filter(|f| layout::names_interactions(f, data))))
+        only(files.iter().filter(named)).or_else(|| only(files.iter().filter(names_both)))
     })
 }
 
@@ -35,6 +43,9 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
     let mut reading = Reading { passed_over: located.passed_over, ..Reading::default() };
     let mut doubtful = Vec::new();
     let parts = located.parts.try_map(|path| {
+        if columns::is_columns(&path) {
+            return columns::read(&path, source, &mut sides, repairs, &mut reading);
+        }
         let table = Table { layout: layout::find(&path, data)?, path };
         let records = table.read(source, &mut sides, repairs, &mut reading)?;
         if let (Some(line), Some(&first)) = (table.layout.unclear, records.pairs.first()) {
@@ -87,7 +98,7 @@ impl Table {
         reading: &mut Reading,
     ) -> Result<Records, DataError> {
         let Source { data, wanted, .. } = source;
-        self.has_what_is_wanted(wanted)?;
+        has_what_is_wanted(&self.path, wanted, &self.layout.columns)?;
         sides.iter_mut().for_each(|side| side.enter(&self.path));
         let mut body = Body { table: self, wanted, sides, records: Records::default(), counts: Counts::default() };
         let mut file = TextFile::open(&self.path)?;
@@ -131,65 +142,66 @@ impl Table {
         Ok(records)
     }
 
-    fn has_what_is_wanted(&self, wanted: &Wanted) -> Result<(), DataError> {
-        let columns = &self.layout.columns;
-        let need = |missing: bool, role: &str, key: &str, advice: &str| {
-            if !missing {
-                return Ok(());
-            }
-            let problem = format!("{key} is set and the file has no {role} column");
-            let advice = format!("{advice}, or name the column: data.columns = {{ {role} = \"...\" }}");
-            Err(DataError::malformed(&self.path, problem, advice))
-        };
-        need(
-            wanted.min_rating.is_some() && columns.rating.is_none(),
-            "rating",
-            "data.min_rating",
-            "remove data.min_rating",
-        )?;
-        need(wanted.time && columns.time.is_none(), "time", "data.split = \"time\"", "use data.split = \"random\"")
-    }
-
     fn reading(&self, records: &Records, counts: &Counts, sides: &[Names; 2]) -> FileReading {
         let layout = &self.layout;
-        let names = layout.header.as_ref().map(|(_, names)| names);
-        let columns: Vec<ColumnReading> = Role::ALL
-            .into_iter()
-            .filter_map(|role| {
-                let place = layout.columns.of(role)?;
-                let name = names.map(|names| names[place].clone());
-                Some(ColumnReading { role: role.name().into(), name, place: place as u64 + 1 })
-            })
-            .collect();
-        let unused = |k: &usize| columns.iter().all(|column| column.place != *k as u64 + 1);
-        let unused_columns = (0..layout.width).filter(unused).map(|k| match names {
-            Some(names) => names[k].clone(),
-            None => format!("column {}", k + 1),
-        });
-        let first = records.pairs.first().map_or(String::new(), |&(user, item)| {
-            format!("user `{}`, item `{}`", sides[0].token(user), sides[1].token(item))
-        });
+        let names = layout.header.as_ref().map(|(_, names)| names.as_slice());
         let skipped = [
             ("comment lines skipped", layout.comments),
             ("lines that repeat the header skipped", counts.headers),
             ("quoted fields of several lines", counts.long_fields),
         ];
+        let counted = skipped.into_iter().filter(|(_, count)| *count > 0);
         FileReading {
             file: files::name(&self.path),
             form: format!("separated by {}", layout.separator),
             compression: layout.compression.map(String::from),
             header_line: layout.header.as_ref().map(|(line, _)| *line),
-            unused_columns: unused_columns.collect(),
-            columns,
-            first,
             interactions: records.len() as u64,
-            skipped: skipped
-                .into_iter()
-                .filter(|(_, count)| *count > 0)
-                .map(|(what, count)| Repair { what: what.into(), count })
-                .collect(),
+            skipped: counted.map(|(what, count)| Repair { what: what.into(), count }).collect(),
+            ..columns_read(&layout.columns, names, layout.width, records, sides)
         }
     }
+}
+
+/// # Errors
+/// A rating or time that the job asks for and the file does not have.
+pub(crate) fn has_what_is_wanted(path: &Path, wanted: &Wanted, columns: &Columns) -> Result<(), DataError> {
+    let need = |missing: bool, role: &str, key: &str, advice: &str| {
+        if !missing {
+            return Ok(());
+        }
+        let problem = format!("{key} is set and the file has no {role} column");
+        let advice = format!("{advice}, or name the column: data.columns = {{ {role} = \"...\" }}");
+        Err(DataError::malformed(path, problem, advice))
+    };
+    let no_rating = wanted.min_rating.is_some() && columns.rating.is_none();
+    need(no_rating, "rating", "data.min_rating", "remove data.min_rating")?;
+    need(wanted.time && columns.time.is_none(), "time", "data.split = \"time\"", "use data.split = \"random\"")
+}
+
+/// What a reading says of columns, with the first interaction; the rest of it is empty.
+pub(crate) fn columns_read(
+    columns: &Columns,
+    names: Option<&[String]>,
+    width: usize,
+    records: &Records,
+    sides: &[Names; 2],
+) -> FileReading {
+    let read = |role: Role| {
+        let place = columns.of(role)?;
+        let name = names.map(|names| names[place].clone());
+        Some(ColumnReading { role: role.name().into(), name, place: place as u64 + 1 })
+    };
+    let columns: Vec<ColumnReading> = Role::ALL.into_iter().filter_map(read).collect();
+    let unused = |k: &usize| columns.iter().all(|column| column.place != *k as u64 + 1);
+    let unused_columns = (0..width).filter(unused).map(|k| match names {
+        Some(names) => names[k].clone(),
+        None => format!("column {}", k + 1),
+    });
+    let first = records.pairs.first().map_or(String::new(), |&(user, item)| {
+        format!("user `{}`, item `{}`", sides[0].token(user), sides[1].token(item))
+    });
+    FileReading { unused_columns: unused_columns.collect(), columns, first, ..FileReading::default() }
 }
 
 #[derive(Default)]

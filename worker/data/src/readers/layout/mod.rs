@@ -67,6 +67,11 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
     })
 }
 
+/// The columns of a table whose names are known otherwise; `rows` show what they hold.
+pub(crate) fn by_names(path: &Path, names: &[String], rows: &[Vec<String>], data: &Data) -> Result<Columns, DataError> {
+    roles::find(&roles::Question { path, line: 0, names: Some(names), rows, data })
+}
+
 fn count(first: &[String]) -> Option<u64> {
     let numbers: Option<Vec<u64>> = first.iter().map(|field| field.parse().ok()).collect();
     match numbers?.as_slice() {

@@ -32,7 +32,7 @@ impl Columns {
 /// What is known of a file when its columns are looked for.
 pub(crate) struct Question<'a> {
     pub(crate) path: &'a Path,
-    /// The file's first line, for messages.
+    /// The file's first line, for messages; 0 for files that have no lines.
     pub(crate) line: u64,
     /// The names in its header, where it has one.
     pub(crate) names: Option<&'a [String]>,
@@ -81,9 +81,7 @@ impl Question<'_> {
                 (Some(Column::Name(name)), None) => format!("there is no header, so no column `{name}`"),
                 _ => format!("there are {} columns", self.width()),
             };
-            DataError::at_line(
-                self.path,
-                self.line,
+            self.refuse(
                 format!("data.columns.{}: {problem}", role.name()),
                 "give a name of the header, or the column's place counted from 1",
             )
@@ -91,7 +89,10 @@ impl Question<'_> {
     }
 
     fn refuse(&self, problem: String, advice: impl Into<String>) -> DataError {
-        DataError::at_line(self.path, self.line, problem, advice)
+        match self.line {
+            0 => DataError::malformed(self.path, problem, advice),
+            line => DataError::at_line(self.path, line, problem, advice),
+        }
     }
 
     /// `customer` (C0, C1).
