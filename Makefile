@@ -23,9 +23,14 @@ build: setup ## the two binaries, in target/release
 nccl: setup ## the library that lets several GPUs train together, in .deps/nccl
 	@.ci/nccl
 
-demo: build ## MovieLens-100K, prepared and trained: two minutes on two cores
+demo: ## from nothing to five recommendations: about ten minutes on two cores, most of it compiling
+	@echo "demo 1/4: fetch libtorch and compile Accord with the libraries it uses (6 to 8 minutes on two cores, once)"
+	@$(MAKE) --no-print-directory build
+	@echo "demo 2/4: prepare MovieLens-100K and embed its texts (a minute)"
 	target/release/coordinator data fetch ml-100k --dest data/ml-100k
+	@echo "demo 3/4: train IRLLRec on it (one to two minutes); Ctrl-C saves, the same command goes on"
 	target/release/coordinator run configs/ml-100k.toml --run-dir runs/demo
+	@echo "demo 4/4: recommend five films to user 42"
 	target/release/coordinator recommend runs/demo --user 42 --k 5
 
 check: setup servers ## formatting, lints, import arrows, torch-free tests

@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--out", default=str(pathlib.Path(__file__).with_name("recovery.svg")))
     options = parser.parse_args()
     options.work = options.work or tempfile.mkdtemp()
+    pathlib.Path(options.work).mkdir(parents=True, exist_ok=True)
     one = train(options, "one", 1)
     three = train(options, "three", 3, kill_at=options.epochs // 3)
     if curve(one) != curve(three):
