@@ -173,12 +173,18 @@ async fn what_is_read_without_a_coordinator_keeps_its_form() {
     std::fs::write(&job, JOB.replace("path = \"tiny\"", "path = \"data\"\nformat = \"pairs\"")).unwrap();
 
     let inspected = json(&["data", "inspect", data.to_str().unwrap(), "--format", "pairs", "--json"]).await;
+    let column = "{name: null, place: number, role: string}";
+    let file = format!(
+        "{{columns: [{column}], compression: null, file: string, first: string, form: string, header_line: null, \
+         interactions: number, skipped: [], unused_columns: []}}"
+    );
+    let reading = format!("{{files: [{file}], items: string, passed_over: [], users: string}}");
     let degrees = "{max: number, median: number, min: number, q25: number, q75: number, q99: number}";
     assert_eq!(
         form(&inspected).replace("[{count: number, what: string}]", "[]"),
         format!(
             "{{density: number, digest: string, intent_width: null, item_degree: {degrees}, items: number, \
-             items_without_training: number, profile_width: null, repairs: [], test: number, train: number, \
+             items_without_training: number, profile_width: null, reading: {reading}, repairs: [], test: number, train: number, \
              user_degree: {degrees}, users: number, users_without_training: number, validation: number}}"
         )
     );

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Writes an export of a small made-up dataset whose embeddings are these bytes.
 pub(crate) fn write_export(folder: &Path, embeddings: &[u8]) {
-    let job = "[job]\nname = \"a\"\n[data]\nsynthetic = { users = 30, items = 20, interactions = 200 }\n\
+    let job = "[job]\nname = \"a\"\n[data]\nsynthetic = { users = 30, items = 20, interactions = 120 }\n\
                [model]\nkind = \"lightgcn\"\n";
     let spec = accord_spec::parse(job, &[]).unwrap();
     let dataset = Dataset::load(&spec.data, Path::new("unused"), 1, TextNeed::None).unwrap();
