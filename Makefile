@@ -58,7 +58,7 @@ soak: setup ## kills and freezes on real data, 20 a run: the numbers stay; how l
 
 # of each target
 SECONDS ?= 60
-fuzz: ## bad job files, checkpoints and datasets by the million: SECONDS=60 for each of three
+fuzz: ## bad job files, checkpoints and datasets by the million: SECONDS=60 for each of five
 	@.ci/fuzz $(SECONDS)
 
 bench: setup ## seconds a step by phase, peak memory, ratio to the official operators (wants ../shared)

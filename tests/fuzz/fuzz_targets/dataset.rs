@@ -2,7 +2,7 @@
 //! follow, one behind the other, between `SEPARATOR`s.
 #![no_main]
 
-use accord_data::Dataset;
+use accord_data::{Dataset, TextNeed};
 use accord_spec::{Data, Format, Split};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
@@ -93,10 +93,10 @@ fn data(format: Format, options: u8) -> Data {
 
 fn check(data: &Data, root: &Path) {
     // errors are made into text too: that must not fail either
-    if let Err(error) = Dataset::load(data, root, 1, true) {
+    if let Err(error) = Dataset::load(data, root, 1, TextNeed::ProfilesAndIntents) {
         assert!(!error.to_string().is_empty());
     }
-    let Ok(mut dataset) = Dataset::load(data, root, 1, false) else { return };
+    let Ok(mut dataset) = Dataset::load(data, root, 1, TextNeed::None) else { return };
     let (users, items) = (dataset.users(), dataset.items());
     assert_eq!((dataset.user_ids.len(), dataset.item_ids.len()), (users, items));
     assert!(dataset.item_titles.as_ref().is_none_or(|titles| titles.len() == items));
@@ -104,11 +104,13 @@ fn check(data: &Data, root: &Path) {
         assert_eq!((part.users(), part.items()), (users, items));
         assert!(part.pairs().all(|(user, item)| !dataset.train.contains(user, item)));
     }
-    if dataset.load_text(data, root, Some(&[0, 4])).is_ok() {
-        let widths = Dataset::text_widths(data, root).expect("widths of tables that were read");
+    let need = TextNeed::ProfilesAndIntents;
+    if dataset.load_text(data, root, need, Some(&[0, 4])).is_ok() {
+        let widths = Dataset::text_widths(data, root, need).expect("widths of tables that were read");
         let text = dataset.text.expect("the text");
-        assert_eq!([text.user_profile.width, text.user_intent.width], widths);
-        for table in [text.user_profile, text.item_profile, text.user_intent, text.item_intent] {
+        let [user_intent, item_intent] = text.intents.expect("the intents");
+        assert_eq!([text.user_profile.width, user_intent.width], widths);
+        for table in [text.user_profile, text.item_profile, user_intent, item_intent] {
             assert_eq!(table.values.len(), table.rows * table.width);
         }
     }

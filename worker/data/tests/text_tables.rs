@@ -245,6 +245,7 @@ fn each_bad_table_is_told_in_words() {
         ("parquet", fixture("bad-stray-integer"), "`d1` is neither the id nor a float (the columns are user_id (strings), d0 (floats), d1 (integers)): write one column of lists of floats, or the id and float columns alone".into()),
         ("parquet", fixture("bad-two-lists"), "several columns could be the vector (the columns are user_id (strings), a (lists of floats), b (lists of floats)): keep one column of lists, or name one `embedding`".into()),
         ("parquet", fixture("bad-other-side"), "no column is named for user ids (the columns are item_id (strings), number (integers), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
+        ("parquet", fixture("bad-of-items"), "no column is named for user ids (the columns are item_id (strings), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
         ("parquet", fixture("bad-two-ids"), "several columns could be the user ids (the columns are id (strings), user_id (strings), emb (lists of floats)): keep one of them".into()),
         ("parquet", fixture("bad-float-ids"), "`user_id` holds floats (the columns are user_id (floats), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
         ("parquet", fixture("bad-no-floats"), "no column holds floats (the columns are user_id (strings)): write one column of lists of floats".into()),

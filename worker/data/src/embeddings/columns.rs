@@ -152,10 +152,11 @@ fn id_column(columns: &Columns, side: Side) -> Result<usize, DataError> {
             Err(unclear(columns, format!("`{}` holds {}", column.name, column.kind), advice()))
         }
         Err(several) if several.is_empty() => {
-            let fit = |k: &usize| can_be(&columns.columns()[*k].kind);
-            let only: Vec<usize> = (0..columns.columns().len()).filter(fit).collect();
+            let all = columns.columns();
+            let is_others = all.iter().any(|column| names::id(&column.name, side.other()) == Fit::Id);
+            let only: Vec<usize> = (0..all.len()).filter(|&k| can_be(&all[k].kind)).collect();
             match only.as_slice() {
-                &[one] => Ok(one),
+                &[one] if !is_others => Ok(one),
                 _ => Err(unclear(columns, format!("no column is named for {side} ids"), advice())),
             }
         }

@@ -1,5 +1,5 @@
-//! One file of embeddings without ids, read a block of rows at a time: a worker keeps its own rows of tables that may be larger than its
-//! memory.
+//! One file of embeddings without ids, read a block of rows at a time: a worker keeps its own rows of tables that may be
+//! larger than its memory.
 
 use crate::error::DataError;
 use crate::readers::npy::{self, fixed};

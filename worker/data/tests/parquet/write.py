@@ -33,6 +33,7 @@ columns = {
     "int64_null": pa.array([None if k % 3 == 1 else k for k in rows], pa.int64()),
     "string_null": pa.array([None if k % 3 == 1 else f"u{k}" for k in rows]),
     "double_null": pa.array([None if k % 3 == 1 else k / 8 for k in rows], pa.float64()),
+    "half_null": pa.array([None if k % 3 == 1 else np.float16(k / 2) for k in rows], pa.float16()),
     "list": pa.array([[k, k + 0.5] for k in rows], pa.list_(pa.float32())),
     "fixed": pa.FixedSizeListArray.from_arrays(pa.array([x for k in rows for x in [k, -k]], pa.float64()), 2),
     "halves": pa.array([[np.float16(k / 2)] for k in rows], pa.list_(pa.float16())),
@@ -49,7 +50,7 @@ required = pa.schema([pa.field(n, a.type, nullable=n.endswith("null")) for n, a 
 save("required.parquet", pa.table(columns, schema=required), compression="gzip", write_statistics=True)
 
 # what Spark and Impala wrote for long
-old = pa.table({"time": pa.array([1_600_000_000_000_000_000 + k for k in rows], pa.timestamp("ns"))})
+old = pa.table({"time_null": pa.array([None if k % 3 == 1 else 1_600_000_000_000_000_000 + k for k in rows], pa.timestamp("ns"))})
 save("int96.parquet", old, use_deprecated_int96_timestamps=True)
 
 # what is refused
@@ -99,6 +100,7 @@ for name, columns in {
     "ragged": {"user_id": users, "emb": pa.array(vectors + [[1.0]])},
     "stray-integer": {"user_id": users, "d0": pa.array([1.0] * 4), "d1": pa.array([1] * 4)},
     "two-lists": {"user_id": users, "a": pa.array([[1.0]] * 4), "b": pa.array([[1.0]] * 4)},
+    "of-items": {"item_id": users, "emb": pa.array([[1.0]] * 4)},
     "other-side": {"item_id": users, "number": pa.array([1] * 4), "emb": pa.array([[1.0]] * 4)},
     "two-ids": {"id": users, "user_id": users, "emb": pa.array([[1.0]] * 4)},
     "float-ids": {"user_id": pa.array([7.0, 30.0]), "emb": pa.array([[1.0]] * 2)},

@@ -169,18 +169,17 @@ fn flat<T: DataType>(
     Ok((filled, Some(present)))
 }
 
-/// What stands for a null converts as well.
-fn cells<T, V>(
+/// Converts the values; a default stands for a null.
+fn cells<T, V: Default>(
     (from, present): Flat<T>,
     convert: impl Fn(T) -> Result<V, String>,
     values: impl Fn(Vec<V>) -> Values,
 ) -> Result<Cells, PageError> {
     let mut converted = Vec::with_capacity(from.len());
     for (row, value) in from.into_iter().enumerate() {
-        match convert(value) {
-            Ok(value) => converted.push(value),
-            Err(problem) => return Err(PageError::in_row(row, problem)),
-        }
+        let is_null = present.as_ref().is_some_and(|present| !present[row]);
+        let value = if is_null { Ok(V::default()) } else { convert(value) };
+        converted.push(value.map_err(|problem| PageError::in_row(row, problem))?);
     }
     Ok(Cells { values: values(converted), present })
 }
@@ -239,8 +238,6 @@ fn lists<T: DataType>(
 fn half(bytes: &FixedLenByteArray) -> Result<f64, String> {
     match *bytes.data() {
         [low, high] => Ok(f16::from_le_bytes([low, high]).to_f64()),
-        // stands for a null
-        [] => Ok(0.0),
         _ => Err("a half is not two bytes".into()),
     }
 }
@@ -248,10 +245,6 @@ fn half(bytes: &FixedLenByteArray) -> Result<f64, String> {
 /// Of the old form of Spark and Impala: nanoseconds of the day, and a Julian day.
 fn nanoseconds(time: Int96) -> Result<i64, String> {
     let &[low, high, day] = time.data() else { return Err("a timestamp is not twelve bytes".into()) };
-    // stands for a null
-    if (low, high, day) == (0, 0, 0) {
-        return Ok(0);
-    }
     let of_day = i128::from(high) << 32 | i128::from(low);
     let since = (i128::from(day) - DAY_OF_EPOCH) * NANOSECONDS_A_DAY + of_day;
     i64::try_from(since).map_err(|_| "a timestamp is beyond the years 1677 to 2262".into())
