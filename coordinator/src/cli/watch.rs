@@ -126,10 +126,7 @@ pub(super) fn conclude(status: &JobStatus) -> anyhow::Result<()> {
 
 /// Test metrics, where they lie, and what to do with them. `best`: the selecting metric and its value on validation.
 pub(super) fn result(test: &Metrics, best_epoch: u64, best: &str, run_dir: &Path) {
-    output::line(format!(
-        "test metrics of epoch {best_epoch}, the best on validation ({best}), over {} users",
-        test.users
-    ));
+    output::line(format!("test metrics of {} users at epoch {best_epoch} (best validation {best})", test.users));
     let (header, rows) = shown::metric_table(&test.values);
     output::table(&header, rows);
     output::line(format!("run directory: {}", run_dir.display()));
