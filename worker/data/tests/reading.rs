@@ -162,6 +162,10 @@ fn no_line_is_lost_in_a_quoted_field() {
     };
     let error = load("a.csv", table("user,item,text,rating\n", line).as_bytes(), "").map(|_| ()).unwrap_err();
     assert!(error.starts_with("DIR/a.csv:9:") && error.contains("takes in line 10"), "{error}");
+    // a mark that takes in more than is looked at
+    let all = format!("\"U0,I0\n{}", "U1,I1,5\n".repeat(200_000));
+    let error = load("a.csv", all.as_bytes(), "").map(|_| ()).unwrap_err();
+    assert!(error.starts_with("DIR/a.csv:1:") && error.contains("is not closed"), "{error}");
     let review = |u: usize, i: usize, k: usize| match k {
         7 => format!("U{u},I{i},\"one, two, three\nU9,I9,no,user\nend\",5"),
         _ => format!("U{u},I{i},well,5"),

@@ -189,6 +189,11 @@ fn unfit(sample: &Sample, closest: &Candidate, all: &[Candidate]) -> DataError {
     if let Some(problem) = closest.problem {
         return quote_error(&sample.path, problem);
     }
+    if closest.rows.is_empty() {
+        // one quoted field takes in all that was looked at
+        let opened = sample.lines.first().map_or(1, |(number, _)| *number);
+        return quote_error(&sample.path, QuoteProblem::NeverClosed { opened });
+    }
     let separator = &closest.separator;
     let odd = closest.rows.iter().find(|row| row.fields.len() != closest.width);
     let usual = closest.rows.iter().find(|row| row.fields.len() == closest.width);
