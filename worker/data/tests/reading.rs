@@ -340,6 +340,15 @@ fn parquet_tables_are_read_by_the_names_of_their_columns() {
 }
 
 #[test]
+fn text_tables_beside_the_interactions_are_none() {
+    let folder = Folder::new();
+    folder.put("all.csv", table("", |u, i, _| format!("U{u},I{i}")).as_bytes());
+    folder.put("usr_emb.parquet", b"PAR1");
+    folder.put("itm_emb.parquet", b"PAR1");
+    assert_eq!(pairs(&folder_load(&folder, Format::Pairs, "").unwrap()), expected("U", "I"));
+}
+
+#[test]
 fn parquet_columns_that_are_no_ids_are_refused() {
     for (name, words) in [
         ("null-user.parquet", &["null-user.parquet:24", "the user id is empty"][..]),

@@ -67,8 +67,20 @@ impl<T> Parts<T> {
 const TRAIN: [&str; 4] = ["trn", "train", "trn_mat", "train_mat"];
 const VALIDATION: [&str; 6] = ["val", "valid", "validation", "val_mat", "valid_mat", "dev"];
 const TEST: [&str; 4] = ["tst", "test", "tst_mat", "test_mat"];
-/// Text files of a dataset's folder that never hold interactions.
-const BESIDE: [&str; 7] = ["users", "items", "item_titles", "readme", "user_list", "item_list", "license"];
+/// Files of a dataset's folder that never hold interactions: lists of ids, notes, text tables.
+const BESIDE: [&str; 11] = [
+    "users",
+    "items",
+    "item_titles",
+    "readme",
+    "user_list",
+    "item_list",
+    "license",
+    "usr_emb",
+    "itm_emb",
+    "usr_intent_emb",
+    "itm_intent_emb",
+];
 
 /// The parts of a dataset, and the files that were passed over where one had to be chosen.
 pub(crate) struct Located {
