@@ -1,7 +1,7 @@
 //! A pickle of any bytes, as a matrix and as a text table. The first byte says which of them, the rest is the file.
 #![no_main]
 
-use accord_data::Dataset;
+use accord_data::{Dataset, TextNeed};
 use accord_spec::{Data, Format, TextFiles};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn matrix(root: &Path, rated: bool) {
     let data = Data { min_rating: rated.then_some(2.0), ..Data::at(".", Format::Rlmrec) };
-    match Dataset::load(&data, root, 1, false) {
+    match Dataset::load(&data, root, 1, TextNeed::None) {
         // errors are made into text too: that must not fail either
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(dataset) => {
@@ -43,7 +43,7 @@ fn table(root: &Path) {
     let file = || "table.pkl".to_string();
     let files = TextFiles { user_profile: file(), item_profile: file(), user_intent: file(), item_intent: file() };
     let data = Data { text: Some(files), ..Data::at(".", Format::Pairs) };
-    match Dataset::load(&data, root, 1, true) {
+    match Dataset::load(&data, root, 1, TextNeed::ProfilesAndIntents) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(dataset) => {
             let profile = dataset.text.expect("the text").user_profile;
