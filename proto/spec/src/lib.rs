@@ -1,7 +1,7 @@
 //! The job file: every key of `job.toml`, its default, and the rules its values keep.
 //!
 //! # Layout
-//! * [`job`]: the sections of a job file as plain structs; units are in the names.
+//! * [`job`]: the sections of a job file as plain structs; units are in the names. [`data`]: the section on datasets.
 //! * [`Kubernetes`]: how its workers run as pods.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
 //! * [`Metric`]: the names of the ranking metrics; [`MetricAtK`]: one of them at a cut-off.
@@ -10,6 +10,7 @@
 //!
 //! This crate knows no process, no network and no tensor: both binaries and the engine read it.
 
+mod data;
 mod job;
 mod kubernetes;
 mod location;
@@ -17,10 +18,10 @@ mod metric;
 mod parse;
 mod validate;
 
+pub use data::{Column, Columns, Data, Format, MissingIds, Quoting, Split, Synthetic, TextFiles};
 pub use job::{
-    Checkpoint, Cluster, Column, Columns, Data, Device, Eval, Format, Halo, HaloPrecision, Job, JobSpec, Loss,
-    MissingIds, Model, ModelKind, Negatives, Optim, Partition, PartitionStrategy, Quoting, Recovery, Split, Synthetic,
-    TeacherInit, TextFiles, TranslationPrecision,
+    Checkpoint, Cluster, Device, Eval, Halo, HaloPrecision, Job, JobSpec, Loss, Model, ModelKind, Negatives, Optim,
+    Partition, PartitionStrategy, Recovery, TeacherInit, TranslationPrecision,
 };
 pub use kubernetes::Kubernetes;
 pub use location::Location;
