@@ -4,8 +4,6 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help setup servers build nccl demo check test test-k8s parity invariance soak fuzz bench
 
-# crates that build without libtorch
-TORCH_FREE := -p accord-spec -p accord-proto -p accord-data -p accord-objects -p accord-text -p accord-coordinator
 TESTS := accord-tests/torch,accord-tests/kubernetes
 
 help: ## this list
@@ -33,11 +31,10 @@ demo: ## from nothing to five recommendations: about ten minutes on two cores, m
 	@echo "demo 4/4: recommend five films to user 42"
 	target/release/coordinator recommend runs/demo --user 42 --k 5
 
-check: setup servers ## formatting, lints, import arrows, torch-free tests
+check: setup ## formatting, import arrows, lints
 	cargo fmt --all --check
 	.ci/arrows
 	cargo clippy --workspace --all-targets --features $(TESTS) -- -D warnings
-	cargo test $(TORCH_FREE)
 
 test: setup servers ## every test
 	cargo test --workspace --features $(TESTS)
