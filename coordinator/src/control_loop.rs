@@ -25,10 +25,11 @@ use crate::job::{Effect, Event, Illegal, JobId, Phase, UnixMs};
 use crate::launcher::Launcher;
 use crate::metrics::Metrics;
 use crate::placement::{self, Waiting};
-use crate::run_dir::{self, summary};
+use crate::run_dir;
 use crate::store::{ClusterStore, Precondition, StoreError, Version, Write};
 use accord_proto::job as wire;
 use accord_proto::status::{ApiError, ErrorCode};
+use accord_spec::TestMetrics;
 use command::Command;
 use live::{Entry, key};
 use std::collections::BTreeMap;
@@ -377,11 +378,11 @@ impl ControlLoop {
 /// The test metrics of a run that succeeded under an earlier coordinator.
 fn recorded_test(dir: &std::path::Path) -> Option<wire::Eval> {
     let Ok(run_dir::State::Finished(_, summary)) = run_dir::inspect(dir) else { return None };
-    let summary::Metrics { users, values } = summary.test;
+    let TestMetrics { users, values } = summary.test;
     Some(wire::Eval {
         split: wire::Split::Test.into(),
         users,
-        metrics: values.into(),
+        metrics: wire::MetricValues::of(values),
         select: summary.select,
         best: summary.best_validation,
         best_epoch: summary.best_epoch,

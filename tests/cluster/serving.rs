@@ -63,8 +63,46 @@ fn a_finished_run_answers_without_its_dataset() {
     for command in [&["recommend", run, "--user", "0"][..], &["export", run, "--what", "topk"]] {
         let done = finish(&mut coordinator(command));
         assert_eq!(done.code, Some(2), "{}", done.stderr);
-        assert!(done.stderr.contains("--fresh trains it again"), "{}", done.stderr);
+        assert!(done.stderr.contains("writes it again from the last checkpoint"), "{}", done.stderr);
     }
+    let lost = finish(&mut coordinator(&train()));
+    assert_eq!(lost.code, Some(2), "{}", lost.stderr);
+    assert!(lost.stderr.contains("export.json is missing"), "{}", lost.stderr);
+
+    // with its data the run goes on from its last checkpoint to the same results
+    fs::rename(folder.path().join("elsewhere"), &data).unwrap();
+    ok(&train());
+    assert_eq!(answers(run, folder.path(), "again"), before);
+    fs::write(run_dir.join("export/users.txt"), "0\n").unwrap();
+    ok(&train());
+    assert_eq!(answers(run, folder.path(), "once more"), before);
+}
+
+#[test]
+fn starting_over_destroys_nothing_that_could_not_be_made_again() {
+    let (folder, job) = workspace("lightgcn", 3);
+    let (data, run_dir) = (folder.path().join("data"), folder.path().join("run"));
+    let run = text(&run_dir);
+    // a job that never trained may be corrected
+    let refused = finish(&mut coordinator(&["run", text(&job), "--run-dir", run, "--set", "eval.ks=[5, 5000]"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    ok(&["run", text(&job), "--run-dir", run, "--set", "eval.ks=[5, 10]"]);
+    let fresh = ["run", text(&job), "--run-dir", run, "--fresh"];
+    let refuses = |why: &str| {
+        let done = finish(&mut coordinator(&fresh));
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(done.stderr.contains(why), "{}", done.stderr);
+        ok(&["recommend", run, "--user", "3"]);
+    };
+    fs::rename(&data, folder.path().join("elsewhere")).unwrap();
+    refuses("--fresh cleared nothing");
+    fs::rename(folder.path().join("elsewhere"), &data).unwrap();
+    fs::write(run_dir.join("notes.txt"), "mine").unwrap();
+    refuses("also holds notes.txt");
+    fs::remove_file(run_dir.join("notes.txt")).unwrap();
+    // the cut-offs are others now
+    ok(&fresh);
+    assert!(fs::read_to_string(run_dir.join("summary.json")).unwrap().contains("\"20\""));
 }
 
 #[test]

@@ -2,20 +2,20 @@
 //! of its checkpoints. Rank 0 writes; rows of the others come to it a block at a time, so no process ever holds a second
 //! copy of the tables. The form of the files is `accord_data::export`'s.
 
-use accord_data::export::{Catalog, ExportFile, ExportManifest, ExportWriter, FOLDER, TestMetrics};
+use accord_data::export::{Catalog, ExportFile, ExportManifest, ExportWriter, FOLDER};
 use accord_data::{DataError, Interactions};
 use accord_engine::report::EvalReport;
 use accord_engine::world::World;
 use accord_engine::{EngineError, Trainer, export};
 use accord_objects::Options;
 use accord_objects::results::put_export;
-use accord_spec::JobSpec;
+use accord_spec::{JobSpec, MetricTable, TestMetrics};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tch::Tensor;
 
-/// With an object store that fails.
+/// How long a store that fails is tried again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// Every run directory has it, written by the coordinator before training began.
 const JOB_FILE: &str = "job.toml";
@@ -26,7 +26,8 @@ pub enum ExportError {
     #[error("the results cannot be kept: {0}")]
     Write(#[from] DataError),
     #[error(
-        "the run directory {0} was removed while the run trained, so its results cannot be kept\n  hint: run the job again"
+        "the run directory {0} was removed while the run trained, so its results cannot be kept\n  hint: remove what is left of it \
+         and run the job again"
     )]
     NoRunDir(PathBuf),
     #[error("the results cannot be stored in {uri}: {source}")]
@@ -48,6 +49,7 @@ pub enum Destination<'a> {
 pub struct Results<'a> {
     pub spec: &'a JobSpec,
     pub data_digest: &'a str,
+    pub config_digest: &'a str,
     pub catalog: &'a Catalog,
     pub best_epoch: u64,
     /// Of the best epoch.
@@ -71,7 +73,7 @@ pub fn write_results(trainer: &Trainer, results: Option<Results<'_>>, to: Destin
             let scratch = std::env::temp_dir().join(format!("accord-export-{}", std::process::id()));
             let written = write_export(world, &x, trainer.train(), results, Ok(scratch.clone()));
             let sent = written.and_then(|()| send(&scratch, uri));
-            // the pod's disk goes with it, and a machine's is tidied by its owner
+            // what stays of a pod's files goes with the pod
             let _ = std::fs::remove_dir_all(&scratch);
             sent
         }
@@ -126,9 +128,9 @@ fn write_export(
 }
 
 fn manifest(world: &World, dim: usize, results: Results<'_>) -> ExportManifest {
-    let Results { spec, data_digest, best_epoch, test, .. } = results;
-    let by_cutoff = |values: &[(usize, f64)]| values.iter().map(|(k, value)| (k.to_string(), *value)).collect();
-    let metrics = test.metrics.iter().map(|m| (m.metric.name().to_owned(), by_cutoff(&m.at))).collect();
+    let Results { spec, data_digest, config_digest, best_epoch, test, .. } = results;
+    let by_cutoff = |values: &[(usize, f64)]| values.iter().map(|&(k, value)| (k as u32, value)).collect();
+    let values = test.metrics.iter().map(|m| (m.metric.name().to_owned(), by_cutoff(&m.at))).collect();
     ExportManifest {
         version: ExportManifest::VERSION,
         job: spec.job.name.clone(),
@@ -137,8 +139,11 @@ fn manifest(world: &World, dim: usize, results: Results<'_>) -> ExportManifest {
         items: world.items as u64,
         dim: dim as u64,
         data_digest: data_digest.into(),
+        config_digest: config_digest.into(),
         best_epoch,
-        test: Some(TestMetrics { users: test.users, metrics }),
+        select: test.select.to_string(),
+        best_validation: test.best,
+        test: TestMetrics { users: test.users, values: MetricTable(values) },
         // the writer knows them
         files: Vec::new(),
     }
@@ -199,6 +204,7 @@ mod tests {
         let results = Results {
             spec: &spec,
             data_digest: &dataset.manifest.digest,
+            config_digest: "c",
             catalog: &catalog,
             best_epoch: 4,
             test: &test,
@@ -225,8 +231,9 @@ mod tests {
         let said = export.manifest;
         assert_eq!((said.job.as_str(), said.model.as_str(), said.best_epoch), ("tiny", "lightgcn", 4));
         assert_eq!(said.data_digest, dataset.manifest.digest);
-        let test = said.test.unwrap();
-        assert_eq!((test.users, test.metrics["recall"]["20"], test.metrics["ndcg"]["5"]), (1, 0.75, 0.25));
+        assert_eq!((said.config_digest.as_str(), said.select.as_str(), said.best_validation), ("c", "recall@20", 0.5));
+        let values = vec![("recall".into(), [(5, 0.5), (20, 0.75)].into()), ("ndcg".into(), [(5, 0.25)].into())];
+        assert_eq!(said.test, TestMetrics { users: 1, values: MetricTable(values) });
     }
 
     #[test]

@@ -178,6 +178,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
             let results = catalog.as_ref().map(|catalog| Results {
                 spec: &spec,
                 data_digest: &data_digest,
+                config_digest: &form.config_digest,
                 catalog,
                 best_epoch,
                 test: &test,

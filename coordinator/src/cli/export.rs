@@ -3,16 +3,18 @@
 mod files;
 pub(crate) mod finished;
 mod parquet;
-pub(crate) mod ranking;
 
 use crate::cli::{Usage, output};
-use accord_data::Embeddings;
 use accord_data::export::{ITEMS, MANIFEST, USERS};
+use accord_data::{Embeddings, ranking};
 use clap::{Args, ValueEnum};
 use files::{Column, Folder};
 use finished::FinishedRun;
 use serde::Serialize;
 use std::path::PathBuf;
+
+/// Items per user, where nobody says how many.
+const DEFAULT_K: usize = 20;
 
 /// Write a finished run's results for serving
 #[derive(Args, Debug)]
@@ -37,9 +39,9 @@ pub struct ExportArgs {
     pub what: What,
     #[arg(long, value_enum, default_value_t = Format::Safetensors)]
     pub format: Format,
-    /// Items per user (topk)
-    #[arg(long, default_value_t = 20)]
-    pub k: usize,
+    /// Items per user (topk) [default: 20, or all where there are fewer]
+    #[arg(long)]
+    pub k: Option<usize>,
     /// Folder for the files [default: the run's export/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -75,14 +77,15 @@ struct Written {
 /// # Errors
 /// [`Usage`] for a folder that is no finished run; otherwise what could not be read or written.
 pub fn run(args: ExportArgs) -> anyhow::Result<()> {
-    if args.what == What::Topk && args.k == 0 {
+    if args.what == What::Topk && args.k == Some(0) {
         return Err(Usage("--k 0 asks for no items: give 1 or more".into()).into());
     }
     let run = FinishedRun::open(&args.job)?;
-    if args.what == What::Topk && args.k > run.item.rows {
-        let (k, items) = (args.k, run.item.rows);
+    let items = run.item.rows;
+    if let Some(k) = args.k.filter(|&k| args.what == What::Topk && k > items) {
         return Err(Usage(format!("--k {k} asks for more than there is: give {items}, all items, or less")).into());
     }
+    let k = args.k.unwrap_or(DEFAULT_K.min(items));
     let mut folder = Folder::create(args.out.clone().unwrap_or_else(|| run.export_folder()))?;
     // the run's own files have this very form
     let own = folder.holds(&run.embeddings_file());
@@ -101,8 +104,8 @@ pub fn run(args: ExportArgs) -> anyhow::Result<()> {
         What::Topk => {
             let users: Vec<u32> = (0..run.user.rows as u32).collect();
             output::note(format!("ranking {} items for {} users", run.item.rows, run.user.rows));
-            let ranked = ranking::top_k(&run.user, &run.item, &run.train()?, &users, args.k);
-            write_top_k(&mut folder, &run, &ranked, args.k, args.format)?;
+            let ranked = ranking::top_k(&run.user, &run.item, &run.train()?, &users, k);
+            write_top_k(&mut folder, &run, &ranked, k, args.format)?;
         }
     }
     let written = Written { users: run.user.rows, items: run.item.rows, files: folder.files };
@@ -176,7 +179,7 @@ mod tests {
     fn export(what: What, format: Format) -> (tempfile::TempDir, PathBuf) {
         let (root, run_dir) = finished::fixture::finished_run();
         let out = root.path().join("out");
-        let args = ExportArgs { job: run_dir, what, format, k: 3, out: Some(out.clone()), json: true };
+        let args = ExportArgs { job: run_dir, what, format, k: Some(3), out: Some(out.clone()), json: true };
         run(args).unwrap();
         assert_eq!(fs::read_to_string(out.join("users.txt")).unwrap(), "ann\nbob\neve\n");
         assert_eq!(fs::read_to_string(out.join("items.txt")).unwrap(), "10\n11\n12\n13\n");
@@ -250,7 +253,7 @@ mod tests {
             job: run_dir,
             what: What::Topk,
             format: Format::Npy,
-            k: 5,
+            k: Some(5),
             out: Some(out.clone()),
             json: false,
         };
@@ -268,7 +271,7 @@ mod tests {
         let files = ["embeddings.safetensors", "users.txt", "items.txt", "export.json"];
         let before = files.map(number);
         for (what, format) in [(What::Embeddings, Format::Safetensors), (What::Topk, Format::Npy)] {
-            run(ExportArgs { job: run_dir.clone(), what, format, k: 2, out: None, json: false }).unwrap();
+            run(ExportArgs { job: run_dir.clone(), what, format, k: Some(2), out: None, json: false }).unwrap();
         }
         assert_eq!(files.map(number), before);
         assert!(FinishedRun::open(&run_dir).is_ok());
@@ -283,7 +286,7 @@ mod tests {
             job: run_dir,
             what: What::Topk,
             format: Format::Npy,
-            k: 2,
+            k: Some(2),
             out: Some(out.clone()),
             json: false,
         };
@@ -298,7 +301,7 @@ mod tests {
         fs::remove_dir_all(root.path().join("data")).unwrap();
         for what in [What::Embeddings, What::Topk] {
             let out = Some(root.path().join("out"));
-            run(ExportArgs { job: run_dir.clone(), what, format: Format::Npy, k: 2, out, json: false }).unwrap();
+            run(ExportArgs { job: run_dir.clone(), what, format: Format::Npy, k: Some(2), out, json: false }).unwrap();
         }
         assert_eq!(fs::read_to_string(root.path().join("out/users.txt")).unwrap(), "ann\nbob\neve\n");
     }

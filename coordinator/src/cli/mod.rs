@@ -26,6 +26,7 @@ mod submit;
 pub mod verify;
 mod watch;
 
+use accord_data::DataError;
 use accord_objects::dataset::FetchError;
 use accord_proto::status::{ApiError, ErrorCode};
 use clap::{Parser, Subcommand};
@@ -107,8 +108,17 @@ pub fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         let code = exit_code(&error);
         let label = if code == INTERRUPTED { "interrupted" } else { "error" };
-        output::note(format!("{label}: {error:#}"));
+        output::note(format!("{label}: {}", explained(&error)));
         ExitCode::from(code)
+    })
+}
+
+/// An error and its causes, each said once: some name their cause themselves.
+fn explained(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| match (said.is_empty(), cause.to_string()) {
+        (true, cause) => cause,
+        (false, cause) if said.ends_with(&cause) => said,
+        (false, cause) => format!("{said}: {cause}"),
     })
 }
 
@@ -119,9 +129,11 @@ fn success((): ()) -> ExitCode {
 const INTERRUPTED: u8 = 130;
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    // a dataset that cannot be read is the user's to change, like an argument
-    if error.is::<Usage>() || error.is::<accord_data::DataError>() {
-        return 2;
+    // a dataset that cannot be read is the user's to change, like an argument; a disk that takes nothing more is not
+    match error.downcast_ref::<DataError>() {
+        Some(error) => return if error.is_bad_input() { 2 } else { 1 },
+        None if error.is::<Usage>() => return 2,
+        None => {}
     }
     if error.downcast_ref::<FetchError>().is_some_and(|e| !e.is_retryable()) {
         return 2;

@@ -117,7 +117,7 @@ impl Progress {
 
 /// An evaluation as table rows, one a metric: 80 columns are enough for four cut-offs and any number of metrics.
 fn evaluation(eval: &Eval, with_header: bool) -> Vec<String> {
-    let (header, rows) = shown::metric_table(&eval.metrics.as_slice().into());
+    let (header, rows) = shown::metric_table(&eval.into());
     let cells = |row: &[String]| {
         let (name, values) = row.split_first().map_or(("", row), |(name, values)| (name.as_str(), values));
         let values: String = values.iter().map(|value| format!("{value:>8}")).collect();

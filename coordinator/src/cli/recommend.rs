@@ -3,8 +3,9 @@
 mod fold_in;
 mod lookup;
 
-use crate::cli::export::{finished::FinishedRun, ranking};
+use crate::cli::export::finished::FinishedRun;
 use crate::cli::{Usage, output};
+use accord_data::ranking;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -93,6 +94,9 @@ pub fn run(args: RecommendArgs) -> anyhow::Result<()> {
         Some(user) => for_user(&run, lookup::user(user, &run.user_ids)?, args.k)?,
         None => for_items(&run, &lookup::items(&args.items, &run.item_ids)?, args.k)?,
     };
+    if found.items.len() < args.k {
+        output::note(format!("{} items are left to rank: fewer than --k {}", found.items.len(), args.k));
+    }
     if args.json {
         return output::json(&found);
     }
@@ -142,9 +146,15 @@ impl Named<'_> {
     }
 }
 
+/// Ids and titles come from files: what steers a terminal is not sent to it.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 fn show(found: &Recommendation) {
     let names = |items: &[Item]| -> String {
-        let names: Vec<&str> = items.iter().take(CONTEXT).map(|i| i.title.as_deref().unwrap_or(&i.item)).collect();
+        let name = |i: &Item| printable(i.title.as_deref().filter(|title| !title.is_empty()).unwrap_or(&i.item));
+        let names: Vec<String> = items.iter().take(CONTEXT).map(name).collect();
         names.join("; ")
     };
     let more = |all: usize| match all.saturating_sub(CONTEXT) {
@@ -153,16 +163,16 @@ fn show(found: &Recommendation) {
     };
     output::note(match &found.basis {
         Basis::User { user, training_items: 0, .. } => {
-            format!("user {user} has no training items: these are no personal recommendations")
+            format!("user {} has no training items: these are no personal recommendations", printable(user))
         }
         Basis::User { user, training_items, knows } => {
-            format!("user {user} trained with: {}{}", names(knows), more(*training_items))
+            format!("user {} trained with: {}{}", printable(user), names(knows), more(*training_items))
         }
         Basis::Items { given } => format!("for a new user who has: {}{}", names(given), more(given.len())),
     });
     let rows = found.items.iter().map(|r| {
-        let title = r.item.title.clone().unwrap_or_default();
-        vec![r.rank.to_string(), r.item.item.clone(), title, format!("{:.4}", r.score)]
+        let title = printable(r.item.title.as_deref().unwrap_or_default());
+        vec![r.rank.to_string(), printable(&r.item.item), title, format!("{:.4}", r.score)]
     });
     output::table(&["rank", "item", "title", "score"], rows.collect());
 }

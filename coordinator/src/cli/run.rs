@@ -1,10 +1,12 @@
 //! `coordinator run`: a control plane of its own and local workers in one command. Nothing outlives it but the run
 //! directory.
 
+mod finished;
+
 use super::client::{self, answer, request};
 use super::job_file::{self, JobFile};
 use super::watch::{self, Interrupts, Seen, Watch};
-use super::{Interrupted, Usage, output, shown};
+use super::{Interrupted, Usage, output};
 use crate::control_loop::RunDirs;
 use crate::launcher::{LocalLauncher, find_worker_binary};
 use crate::plane::{self, Plane, PlaneOptions};
@@ -69,30 +71,37 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<()> {
     let shown_dir = args.run_dir.unwrap_or_else(|| Path::new("runs").join(&job.spec.job.name));
     let dir = std::path::absolute(&shown_dir)?;
     let worker = || find_worker_binary(args.worker_binary.as_deref()).map_err(|e| Usage(e.to_string()));
-    if args.fresh {
-        // a run that cannot start clears nothing
-        worker()?;
-        run_dir::clear(&dir).map_err(usage)?;
-    }
-    match run_dir::inspect(&dir).map_err(usage)? {
-        State::Empty => {}
-        State::Started(old) => {
+    let found = run_dir::inspect(&dir).map_err(usage)?;
+    let goes_on = match (found, args.fresh) {
+        (State::Empty, fresh) => {
+            if fresh {
+                run_dir::clear(&dir).map_err(usage)?;
+            }
+            false
+        }
+        (State::Started(_) | State::Finished(..), true) => {
+            worker()?;
+            has_data(&job)?;
+            run_dir::clear(&dir).map_err(usage)?;
+            false
+        }
+        (State::Started(old), false) => {
             same_training(&old, &job, &shown_dir)?;
             output::note(format!("going on with the run in {}", shown_dir.display()));
+            true
         }
-        State::Finished(old, summary) => {
+        (State::Finished(old, summary), false) => {
             same_training(&old, &job, &shown_dir)?;
-            same_data(&job, &summary.data_digest, &shown_dir)?;
-            output::note(format!("{} holds a finished run; --fresh trains again", shown_dir.display()));
-            let best = shown::selected(&summary.select, summary.best_validation);
-            watch::result(&summary.test, summary.best_epoch, &best, &shown_dir);
-            return Ok(());
+            if finished::is_shown(&dir, &shown_dir, &old, &summary, &job)? {
+                return Ok(());
+            }
+            true
         }
-    }
+    };
     let worker = worker()?;
     super::block_on(async {
         let plane = start(worker, dir).await?;
-        let result = train(&plane, job, &shown_dir).await;
+        let result = train(&plane, job, &shown_dir, goes_on).await;
         plane.shut_down().await;
         result
     })
@@ -110,28 +119,14 @@ fn same_training(old: &accord_spec::JobSpec, job: &JobFile, dir: &Path) -> anyho
     Err(usage(RunDirError::Differs { dir: dir.into(), differences }))
 }
 
-/// A finished run is the result of the data it was trained on. Where the data are gone there is nothing else to show.
-fn same_data(job: &JobFile, trained_on: &str, dir: &Path) -> anyhow::Result<()> {
-    let changed = |why: String| {
-        Usage(format!(
-            "{} holds a finished run that was trained on other data than {} holds now{why}\n  hint: put the data back, give \
-             another --run-dir, or train again with --fresh",
-            dir.display(),
-            job.spec.data.path
-        ))
-    };
+/// A run that could not start again is not cleared.
+fn has_data(job: &JobFile) -> anyhow::Result<()> {
+    let refused = |why: String| Usage(format!("{why}\n  hint: --fresh cleared nothing; it wants data to train on"));
     match data::current(&job.spec, &job.root) {
-        Current::Digest(digest) if digest == trained_on => return Ok(()),
-        Current::Digest(_) => return Err(changed(String::new()).into()),
-        Current::Spoilt(error) => return Err(changed(format!(": {error}")).into()),
-        Current::Gone => {
-            output::note(format!("{} is gone, so this is the result of the data that were there", job.spec.data.path));
-        }
-        Current::OutOfReach(why) => {
-            output::note(format!("the data cannot be compared with those that the run was trained on: {why}"));
-        }
+        Current::Digest(_) | Current::OutOfReach(_) => Ok(()),
+        Current::Gone => Err(refused(format!("{} is missing, or empty", job.spec.data.path)).into()),
+        Current::Spoilt(error) => Err(refused(error.to_string()).into()),
     }
-    Ok(())
 }
 
 async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {
@@ -148,7 +143,7 @@ async fn start(worker: PathBuf, dir: PathBuf) -> anyhow::Result<Plane> {
     Ok(plane::start(options).await?)
 }
 
-async fn train(plane: &Plane, job: JobFile, shown_dir: &Path) -> anyhow::Result<()> {
+async fn train(plane: &Plane, job: JobFile, shown_dir: &Path, goes_on: bool) -> anyhow::Result<()> {
     let mut interrupts = Interrupts::listen()?;
     let mut client = client::connect(&format!("http://{}", plane.address)).await?;
     let submission = SubmitRequest {
@@ -181,11 +176,12 @@ async fn train(plane: &Plane, job: JobFile, shown_dir: &Path) -> anyhow::Result<
     };
     drop(watch);
     let mut status = *status;
-    // as the user named it
+    // the user knows it by this name
     status.run_dir = shown_dir.display().to_string();
     if status.phase() == accord_proto::job::Phase::Suspended {
         let text = match status.progress {
             Some(_) => "its state is saved; the same command goes on from there",
+            None if goes_on => "stopped before it trained further; the same command goes on from the last checkpoint",
             None => "stopped before training began; the same command starts it again",
         };
         return Err(Interrupted(text.into()).into());

@@ -1,8 +1,7 @@
 //! A job as it is shown: the fields `--json` prints (stable), and words for people.
 
-use crate::run_dir::metric_table::MetricTable;
-use crate::run_dir::summary::Metrics;
 use accord_proto::job::{FailureKind, JobStatus, Phase};
+use accord_spec::{MetricTable, TestMetrics};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ pub(super) struct Shown {
     pub(super) select: Option<String>,
     pub(super) best: Option<f64>,
     pub(super) best_epoch: Option<u64>,
-    pub(super) test: Option<Metrics>,
+    pub(super) test: Option<TestMetrics>,
     /// Generations that took over from a failed one within the last hour.
     pub(super) restarts: u32,
     pub(super) workers_wanted: u32,
@@ -64,7 +63,7 @@ impl From<&JobStatus> for Shown {
             select: scored.map(|e| e.select.clone()).filter(|select| !select.is_empty()),
             best: scored.map(|e| e.best),
             best_epoch: scored.map(|e| e.best_epoch),
-            test: status.test.as_ref().map(Metrics::of),
+            test: status.test.as_ref().map(TestMetrics::from),
             restarts: status.restarts,
             workers_wanted: status.workers_wanted,
             workers: workers

@@ -3,9 +3,9 @@
 use super::client::Client;
 use super::progress::Progress;
 use super::{Usage, output, shown};
-use crate::run_dir::summary::Metrics;
 use accord_proto::job::{FailureKind, JobRequest, JobStatus, Phase, WatchEvent, watch_event};
 use accord_proto::status::ApiError;
+use accord_spec::TestMetrics;
 use std::path::Path;
 use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -114,7 +114,7 @@ pub(super) fn conclude(status: &JobStatus) -> anyhow::Result<()> {
         Phase::Succeeded => {
             if let Some(test) = &status.test {
                 let best = shown::selected(&test.select, test.best);
-                result(&Metrics::of(test), test.best_epoch, &best, Path::new(&status.run_dir));
+                result(&test.into(), test.best_epoch, &best, Path::new(&status.run_dir));
             }
             Ok(())
         }
@@ -125,7 +125,7 @@ pub(super) fn conclude(status: &JobStatus) -> anyhow::Result<()> {
 }
 
 /// Test metrics, where they lie, and what to do with them. `best`: the selecting metric and its value on validation.
-pub(super) fn result(test: &Metrics, best_epoch: u64, best: &str, run_dir: &Path) {
+pub(super) fn result(test: &TestMetrics, best_epoch: u64, best: &str, run_dir: &Path) {
     output::line(format!("test metrics of {} users at epoch {best_epoch} (best validation {best})", test.users));
     let (header, rows) = shown::metric_table(&test.values);
     output::table(&header, rows);

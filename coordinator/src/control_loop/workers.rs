@@ -7,8 +7,8 @@ use super::sessions::stale;
 use crate::job::{Event, FailureKind, Job, JobId, Phase};
 use crate::membership::Verdict;
 use crate::placement;
-use crate::run_dir::metrics;
 use crate::run_dir::scribe::{self, Record};
+use crate::run_dir::{config, metrics};
 use accord_proto::job::watch_event::Event as Seen;
 use accord_proto::status::{ApiError, ErrorCode};
 use accord_proto::worker::{self as wire, Directive, WorkerMessage, directive, worker_message::Message};
@@ -273,6 +273,7 @@ impl ControlLoop {
         let Some(entry) = self.jobs.get_mut(id) else { return };
         let Entry { job, live: Some(live), .. } = entry else { return };
         let (spec, timeouts) = (&live.spec, live.timeouts);
+        let config_digest = config::digest(spec);
         let Some(station) = live.station.as_mut() else { return };
         station.membership.formed = true;
         for (rank, (_, directives)) in &station.directives {
@@ -290,6 +291,7 @@ impl ControlLoop {
                 heartbeat_ms: timeouts.heartbeat_ms,
                 resume: resume.map(|r| wire::Resume { step: r.step, data_digest: r.data_digest.clone() }),
                 store: station.stores.get(&0).cloned().unwrap_or_default(),
+                config_digest: config_digest.clone(),
             };
             let directive = Directive { generation, directive: Some(directive::Directive::Form(form)) };
             if directives.try_send(directive).is_err() {

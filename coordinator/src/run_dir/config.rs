@@ -23,8 +23,7 @@ fn training_keys(spec: &JobSpec) -> BTreeMap<String, String> {
 }
 
 /// What evaluation does, whether the job file says it or leaves it to the defaults. `eval.metrics` and `eval.select` are
-/// newer than the other keys: they are left out where they say what was always done, so that checkpoints of an earlier
-/// version are gone on with.
+/// left out where they say what the defaults do.
 fn evaluation(eval: &Eval, keys: &mut BTreeMap<String, String>) {
     let ks = eval.cutoffs();
     keys.insert("eval.ks".into(), Value::from(ks.clone()).to_string());

@@ -27,8 +27,12 @@ pub fn current(spec: &JobSpec, root: &Path) -> Current {
         Err(error) => return Current::OutOfReach(error.to_string()),
     };
     let folder = root.join(&data.path);
-    let is_empty = || std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
-    if data.synthetic.is_none() && (!folder.exists() || is_empty()) {
+    let is_gone = match std::fs::read_dir(&folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        // what cannot be looked at may be there
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if data.synthetic.is_none() && is_gone {
         return Current::Gone;
     }
     let read = || -> Result<String, DataError> {

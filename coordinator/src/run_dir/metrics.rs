@@ -1,9 +1,9 @@
 //! `metrics.jsonl`: one JSON object a line. Numbers are printed in the shortest form that reads back the same `f64`.
 //! Nothing in its epochs and evaluations but `seconds`, `generation` and `world` depends on when or where a run happened.
 
-use super::metric_table::MetricTable;
 use super::{RunDirError, io_error, write_whole};
 use accord_proto::job::{Epoch, Eval, Losses, Split};
+use accord_spec::MetricTable;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
@@ -138,8 +138,7 @@ impl MetricsFile {
     /// When the disk does not take the line.
     pub fn eval(&mut self, report: &Eval) -> Result<(), RunDirError> {
         let split = if report.split() == Split::Test { "test" } else { "val" };
-        let metrics = MetricTable::from(report.metrics.as_slice());
-        self.line(&Line::Eval { epoch: report.epoch, split, metrics })
+        self.line(&Line::Eval { epoch: report.epoch, split, metrics: report.into() })
     }
 
     /// # Errors

@@ -3,7 +3,7 @@
 
 use super::metrics::Event;
 use super::open::Opened;
-use super::summary::{Metrics, RankUse, Seconds, Summary};
+use super::summary::{RankUse, Seconds, Summary};
 use super::{DATASET_FILE, RunDirError, write_whole};
 use crate::election::Term;
 use accord_data::checkpoint::{CheckpointError, FileEntry, Manifest, Progress};
@@ -264,7 +264,7 @@ impl Desk {
             best_validation: test.best,
             epochs: self.epochs,
             steps: self.steps,
-            test: Metrics::of(&test),
+            test: (&test).into(),
             seconds: self.seconds.clone(),
             ranks: std::mem::take(&mut self.uses),
             data_digest: self.data_digest.clone(),

@@ -1,8 +1,7 @@
 //! `summary.json`: how a run ended, for people and programs. Written once, when a run has succeeded.
 
-use super::metric_table::MetricTable;
 use super::{DATASET_FILE, JOB_FILE, JOB_ROOT_FILE, METRICS_FILE, RunDirError, SUMMARY_FILE, write_whole};
-use accord_proto::job::Eval;
+use accord_spec::TestMetrics;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +21,7 @@ pub struct Summary {
     pub epochs: u64,
     pub steps: u64,
     /// Of the best epoch.
-    pub test: Metrics,
+    pub test: TestMetrics,
     pub seconds: Seconds,
     pub ranks: Vec<RankUse>,
     /// BLAKE3 (hex) of the data, and of what affects training in the job file.
@@ -30,14 +29,6 @@ pub struct Summary {
     pub config_digest: String,
     pub generation: u64,
     pub world: u32,
-}
-
-/// Metrics over the users with held-out items.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    pub users: u64,
-    #[serde(flatten)]
-    pub values: MetricTable,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,12 +55,6 @@ pub struct RankUse {
     pub step_bytes_sent: u64,
     #[serde(default)]
     pub step_halo_bytes_sent: u64,
-}
-
-impl Metrics {
-    pub fn of(eval: &Eval) -> Metrics {
-        Metrics { users: eval.users, values: eval.metrics.as_slice().into() }
-    }
 }
 
 /// Files without which a summary would speak of a run that nobody can look at.
@@ -106,7 +91,7 @@ mod tests {
             best_validation: 0.5,
             epochs: 1,
             steps: 3,
-            test: Metrics::of(&Eval::default()),
+            test: TestMetrics::default(),
             seconds: Seconds::default(),
             ranks: Vec::new(),
             data_digest: "d".into(),

@@ -152,10 +152,38 @@ fn clearing_removes_what_a_run_writes_and_nothing_else() {
     std::fs::write(dir.path().join(JOB_FILE), job).unwrap();
     std::fs::write(dir.path().join(JOB_ROOT_FILE), "/data\n").unwrap();
     std::fs::create_dir_all(dir.path().join("checkpoints/step-0000000001")).unwrap();
+    for name in ["export", "logs"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    std::fs::write(dir.path().join("job.toml.tmp"), "").unwrap();
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let names = || -> std::collections::BTreeSet<String> {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let before = names();
+    let error = clear(dir.path()).unwrap_err();
+    assert!(error.is_bad_input() && error.to_string().contains("also holds notes.txt"), "{error}");
+    assert_eq!(names(), before);
+    std::fs::remove_file(dir.path().join("notes.txt")).unwrap();
     clear(dir.path()).unwrap();
-    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["notes.txt"]);
+    assert!(matches!(inspect(dir.path()), Ok(State::Empty)), "{:?}", names());
+}
+
+#[test]
+fn a_job_that_never_trained_leaves_its_directory_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n";
+    std::fs::write(dir.path().join(JOB_FILE), job).unwrap();
+    std::fs::write(dir.path().join(JOB_ROOT_FILE), "/data\n").unwrap();
+    std::fs::create_dir(dir.path().join("checkpoints")).unwrap();
+    std::fs::write(dir.path().join(METRICS_FILE), "{\"kind\":\"event\"}\n").unwrap();
+    assert!(matches!(inspect(dir.path()), Ok(State::Empty)));
+    std::fs::create_dir(dir.path().join("checkpoints/step-0000000001")).unwrap();
+    assert!(matches!(inspect(dir.path()), Ok(State::Started(_))));
+    std::fs::remove_dir(dir.path().join("checkpoints/step-0000000001")).unwrap();
+    std::fs::write(dir.path().join(METRICS_FILE), "{\"kind\":\"epoch\",\"epoch\":0}\n").unwrap();
+    assert!(matches!(inspect(dir.path()), Ok(State::Started(_))));
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn failed(error: RunDirError) -> ApiError {
         RunDirError::Io { .. } | RunDirError::Busy(_) => true,
         RunDirError::Checkpoint(error) => error.is_retryable(),
         RunDirError::Foreign(_)
+        | RunDirError::HoldsMore { .. }
         | RunDirError::Differs { .. }
         | RunDirError::OtherCheckpoints(_)
         | RunDirError::Removed(_)

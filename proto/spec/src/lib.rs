@@ -4,7 +4,7 @@
 //! * [`job`]: the sections of a job file as plain structs; units are in the names. [`data`]: the section on datasets.
 //! * [`Kubernetes`]: how its workers run as pods.
 //! * [`parse`]: text and `--set` overrides -> [`JobSpec`]; errors carry line, field and a hint.
-//! * [`Metric`]: the names of the ranking metrics; [`MetricAtK`]: one of them at a cut-off.
+//! * [`Metric`]: the names of the ranking metrics; [`MetricAtK`]: one of them at a cut-off; [`MetricTable`]: values of them.
 //! * [`Location`]: where `checkpoint.uri` and `data.path` point.
 //! * [`validate`]: the rules between values that the types cannot say.
 //!
@@ -15,6 +15,7 @@ mod job;
 mod kubernetes;
 mod location;
 mod metric;
+mod metric_table;
 mod parse;
 mod validate;
 
@@ -26,6 +27,7 @@ pub use job::{
 pub use kubernetes::Kubernetes;
 pub use location::Location;
 pub use metric::{Metric, MetricAtK};
+pub use metric_table::{MetricTable, TestMetrics};
 pub use parse::{Override, SpecError, parse};
 pub use validate::MAX_WORKERS;
 

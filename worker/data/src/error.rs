@@ -66,6 +66,11 @@ impl std::fmt::Display for Side {
 }
 
 impl DataError {
+    /// Whether the user gave something unusable, rather than the machine failing.
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, DataError::Io { action: "written", .. })
+    }
+
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> DataError + '_ {
         |source| DataError::Io { path: path.into(), action: "read", source }
     }

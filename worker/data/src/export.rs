@@ -19,9 +19,9 @@ use crate::checkpoint::FileEntry;
 use crate::error::DataError;
 use crate::readers;
 use crate::{Embeddings, Interactions};
+use accord_spec::TestMetrics;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,9 @@ pub const TRAIN: &str = "train.npz";
 /// Files that every export has; [`ITEM_TITLES`] is the one that may be missing.
 const NEEDED: [&str; 4] = [EMBEDDINGS, USERS, ITEMS, TRAIN];
 const ADVICE: &str =
-    "the file was changed or damaged after training: put the old one back, or train again with --fresh";
+    "the file was changed or damaged after training: put the old one back, or repeat the command that trained the run";
+
+const ADVICE_ON_MISSING: &str = "put it back, or repeat the command that trained the run";
 
 /// What `export.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,20 +54,17 @@ pub struct ExportManifest {
     pub items: u64,
     /// Width of an embedding.
     pub dim: u64,
-    /// Digest of the dataset that was trained on, as in `dataset.json`.
+    /// Digests (BLAKE3, hex) of the dataset that was trained on, as in `dataset.json`, and of what affects training in the job
+    /// file, as in `summary.json`.
     pub data_digest: String,
+    pub config_digest: String,
     pub best_epoch: u64,
+    /// The validation metric that selected the best epoch, such as `recall@20`, and its value there.
+    pub select: String,
+    pub best_validation: f64,
     /// Of the best epoch.
-    pub test: Option<TestMetrics>,
+    pub test: TestMetrics,
     pub files: Vec<FileEntry>,
-}
-
-/// Test metrics in the form of `summary.json`: means over `users` users, by metric and cut-off.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TestMetrics {
-    pub users: u64,
-    #[serde(flatten)]
-    pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl ExportManifest {
@@ -83,7 +82,7 @@ impl ExportManifest {
             version: u32,
         }
         let Version { version } =
-            serde_json::from_slice(bytes).map_err(|e| damaged(format!("no export.json ({e})")))?;
+            serde_json::from_slice(bytes).map_err(|e| damaged(format!("it is no valid export.json ({e})")))?;
         if version != ExportManifest::VERSION {
             return Err(DataError::malformed(
                 place,
@@ -92,7 +91,7 @@ impl ExportManifest {
             ));
         }
         let manifest: ExportManifest =
-            serde_json::from_slice(bytes).map_err(|e| damaged(format!("no export.json ({e})")))?;
+            serde_json::from_slice(bytes).map_err(|e| damaged(format!("it is no valid export.json ({e})")))?;
         // names become paths: only those of an export, each once
         let is_known = |name: &str| NEEDED.contains(&name) || name == ITEM_TITLES;
         for (n, file) in manifest.files.iter().enumerate() {
@@ -203,6 +202,14 @@ impl Export {
         Ok(train)
     }
 
+    /// Reads every file and compares its digest.
+    ///
+    /// # Errors
+    /// The first file that is missing or damaged.
+    pub fn verify(&self) -> Result<(), DataError> {
+        self.manifest.files.iter().try_for_each(|file| self.bytes(&file.name).map(|_| ()))
+    }
+
     /// One of the files, whole. Its size is compared before it is read.
     fn bytes(&self, name: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
         let path = self.path(name);
@@ -212,7 +219,7 @@ impl Export {
         let found = match File::open(&path).and_then(|file| file.metadata()) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(DataError::Missing { path, advice: "put it back, or train again with --fresh".into() });
+                return Err(DataError::Missing { path, advice: ADVICE_ON_MISSING.into() });
             }
             Err(error) => return Err(DataError::read(&path)(error)),
         };

@@ -7,6 +7,7 @@
 //! * [`parquet`]: columns of Parquet files (interactions, text tables), without Arrow.
 //! * [`prepared`]: writes a dataset as the npz folder that every later run reads.
 //! * [`random`]: the counter-based generator every random draw of a run goes through.
+//! * [`ranking`]: the best items of a user, by embeddings.
 //! * [`sampling`]: one epoch's batch order and negatives, the same for any number of workers.
 //! * [`partition`]: which worker owns which node, what each worker holds, and what workers send each other.
 //! * [`synthetic`]: made-up catalogs of any size, for measurements.
@@ -27,6 +28,7 @@ mod manifest;
 pub mod partition;
 pub mod prepared;
 pub mod random;
+pub mod ranking;
 mod readers;
 mod reading;
 pub mod sampling;

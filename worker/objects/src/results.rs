@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(5);
-/// A larger `export.json` is none.
+/// No `export.json` is larger.
 const MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Stores the export in `folder` in the bucket of a job's checkpoints, in the place of an older one; its address there. An
@@ -54,6 +54,22 @@ fn stored_manifest(objects: &Objects) -> io::Result<Option<Vec<u8>>> {
         Found::File(_) | Found::NotAFile => Ok(Some(Vec::new())),
         Found::Missing => Ok(None),
     }
+}
+
+/// Removes the export beside a job's checkpoints, where there is one.
+///
+/// # Errors
+/// When `uri` names no bucket, or the store fails.
+pub fn remove_export(uri: &str, options: &Options) -> io::Result<()> {
+    remove(&bucket(uri, options)?)
+}
+
+fn remove(objects: &Objects) -> io::Result<()> {
+    let Some(stored) = stored_manifest(objects)? else { return Ok(()) };
+    // without it the other files are no export
+    objects.remove(&name(MANIFEST))?;
+    let listed = ExportManifest::parse(&stored, Path::new(MANIFEST)).map(|manifest| manifest.files).unwrap_or_default();
+    listed.iter().try_for_each(|file| objects.remove(&name(&file.name)))
 }
 
 /// Fetches the export into `folder`, which is made; false where there is none. A reader sees all of it or nothing.
@@ -159,6 +175,10 @@ mod tests {
             assert_eq!(here.manifest, there.manifest);
             assert_eq!(here.train().unwrap(), there.train().unwrap());
         }
+        remove(&objects).unwrap();
+        assert!(!get(&objects, &root.path().join("cleared")).unwrap());
+        assert!(objects.find(&name(USERS)).unwrap().is_none());
+        remove(&objects).unwrap();
         let left = std::fs::read_dir(&got).unwrap().count();
         assert_eq!(left, std::fs::read_dir(&sent).unwrap().count(), "no file under another name stays");
     }

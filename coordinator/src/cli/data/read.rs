@@ -49,6 +49,18 @@ impl From<FormatName> for Format {
     }
 }
 
+impl From<Format> for FormatName {
+    fn from(format: Format) -> FormatName {
+        match format {
+            Format::Pairs => FormatName::Pairs,
+            Format::Adjacency => FormatName::Adjacency,
+            Format::Recbole => FormatName::Recbole,
+            Format::Npz => FormatName::Npz,
+            Format::Rlmrec => FormatName::Rlmrec,
+        }
+    }
+}
+
 impl std::fmt::Display for FormatName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
@@ -67,10 +79,16 @@ impl ReadArgs {
         if let Some(other) = self.set.iter().find(|set| !set.key.starts_with("data.")) {
             return Err(Usage(format!("--set {}: only keys of [data] say how a dataset is read", other.key)));
         }
+        // what the arguments say already, and a catalog that is made up
+        let not_here = |set: &&Override| set.key == "data.path" || set.key.starts_with("data.synthetic");
+        if let Some(other) = self.set.iter().find(not_here) {
+            return Err(Usage(format!("--set {}: DIR says where the dataset lies", other.key)));
+        }
         let job = "[job]\nname = \"read\"\n[data]\npath = \".\"\n[model]\nkind = \"lightgcn\"\n";
-        let data = accord_spec::parse(job, &self.set).map_err(|error| Usage(error.to_string()))?.data;
-        let min_rating = self.min_rating.or(data.min_rating);
-        Ok(Data { path: self.folder.clone(), min_rating, ..data })
+        let rating = self.min_rating.map(|value| Override { key: "data.min_rating".into(), value: value.to_string() });
+        let set: Vec<Override> = self.set.iter().cloned().chain(rating).collect();
+        let data = accord_spec::parse(job, &set).map_err(|error| Usage(error.to_string()))?.data;
+        Ok(Data { path: self.folder.clone(), ..data })
     }
 
     /// The dataset with its texts, where there are any.
@@ -79,8 +97,13 @@ impl ReadArgs {
     /// A folder that cannot be fetched or read, or whose format cannot be told.
     pub(super) fn load(&self) -> anyhow::Result<Read> {
         let local = accord_objects::dataset::local(&self.keys()?, Duration::ZERO)?;
+        let is_set = self.set.iter().any(|set| set.key == "data.format");
         let format = match self.format {
+            Some(format) if is_set && Format::from(format) != local.format => {
+                return Err(Usage(format!("--format {format} and --set data.format say different things")).into());
+            }
             Some(format) => format,
+            None if is_set => local.format.into(),
             None => guess_format(Path::new(&local.path))?,
         };
         let data = Data { format: format.into(), ..local };
@@ -159,6 +182,8 @@ mod tests {
         assert_eq!((data.path.as_str(), data.min_rating), ("logs", Some(3.0)));
         assert_eq!(data.columns.user, Some(accord_spec::Column::Name("buyer".into())));
         assert!(args("data.column.user=buyer").keys().unwrap_err().0.contains("column"));
+        assert!(args("data.path=x").keys().unwrap_err().0.contains("DIR says where"));
+        assert!(args("data.synthetic.users=5").keys().unwrap_err().0.contains("DIR says where"));
         assert!(args("optim.lr=1").keys().unwrap_err().0.contains("only keys of [data]"));
     }
 

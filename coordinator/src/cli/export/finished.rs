@@ -86,16 +86,17 @@ fn fetched(folder: &Path) -> anyhow::Result<Export> {
     let Some(export) = export else {
         return Err(Usage(format!(
             "{} holds no results that can be read without the dataset: export/export.json is not there (the run is of an \
-             earlier version, or the file was removed)\n  hint: coordinator run JOB.toml --run-dir {dir} --fresh trains it \
-             again",
+             earlier version, or the file was removed)\n  hint: coordinator run JOB.toml --run-dir {dir} writes it again from \
+             the last checkpoint",
             folder.display()
         ))
         .into());
     };
     // a bucket may hold the results of another run
-    if export.manifest.data_digest != summary.data_digest {
+    let said = (&export.manifest.data_digest, &export.manifest.config_digest);
+    if said != (&summary.data_digest, &summary.config_digest) {
         return Err(Usage(format!(
-            "{} holds the results of a run on other data than {} trained on: remove {} and put the right ones there",
+            "{} holds the results of another run than the one in {}: remove {} and put the right ones there",
             spec.checkpoint.uri,
             folder.display(),
             folder.join(FOLDER).display()
@@ -168,8 +169,11 @@ pub(crate) mod fixture {
             items: dataset.items() as u64,
             dim: 2,
             data_digest: dataset.manifest.digest.clone(),
+            config_digest: "c".into(),
             best_epoch: 1,
-            test: None,
+            select: "recall@20".into(),
+            best_validation: 0.5,
+            test: Default::default(),
             files: Vec::new(),
         };
         writer.commit(manifest).unwrap();
@@ -230,7 +234,10 @@ mod tests {
         // one that an earlier version finished
         fixture::summarize(&run, "d");
         let said = refusal(&run);
-        assert!(said.contains("export/export.json is not there") && said.contains("--fresh"), "{said}");
+        assert!(
+            said.contains("export/export.json is not there") && said.contains("from the last checkpoint"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -250,7 +257,7 @@ mod tests {
             let good = fs::read(&path).unwrap();
             fs::write(&path, &good[1..]).unwrap();
             let said = refusal(&run);
-            assert!(said.contains(name) && said.contains("--fresh"), "{said}");
+            assert!(said.contains(name) && said.contains("repeat the command"), "{said}");
             fs::write(&path, good).unwrap();
         }
         // read when it is needed

@@ -1,7 +1,7 @@
 //! Exported tables as Parquet, through the crate's low-level writer: no Arrow, no compression.
 
-use super::ranking::Scored;
 use accord_data::Embeddings;
+use accord_data::ranking::Scored;
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int32Type};
 use parquet::file::properties::WriterProperties;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Dataset, DatasetManifest};
+use accord_spec::MetricTable;
 use std::io::Write as _;
 
 /// Two users, three items of which one has a title of two lines.
@@ -34,8 +35,7 @@ fn dataset() -> Dataset {
 fn manifest(best_epoch: u64) -> ExportManifest {
     let test = TestMetrics {
         users: 1,
-        metrics: [("recall".into(), [("5".into(), 0.1 + 0.2)].into()), ("ndcg".into(), [("5".into(), 0.25)].into())]
-            .into(),
+        values: MetricTable(vec![("recall".into(), [(5, 0.1 + 0.2)].into()), ("ndcg".into(), [(5, 0.25)].into())]),
     };
     ExportManifest {
         version: ExportManifest::VERSION,
@@ -45,8 +45,11 @@ fn manifest(best_epoch: u64) -> ExportManifest {
         items: 3,
         dim: 2,
         data_digest: "d".into(),
+        config_digest: "c".into(),
         best_epoch,
-        test: Some(test),
+        select: "recall@5".into(),
+        best_validation: 0.5,
+        test,
         files: Vec::new(),
     }
 }

@@ -9,8 +9,12 @@ use crate::kernels::NONE;
 use accord_data::Interactions;
 use accord_spec::{Metric, MetricAtK};
 
-/// Fixed point: 2^-38 a user at most is lost, and 2^25 users fit.
-const ONE: f64 = (1u64 << 38) as f64;
+/// What 1 is in fixed point: 2^38, by which at most 2^-39 a user is lost, or less where so many users would not fit.
+fn one(users: usize) -> f64 {
+    let bits_of_users = usize::BITS - users.leading_zeros();
+    (1u64 << 62u32.saturating_sub(bits_of_users).min(38)) as f64
+}
+
 /// The place of an item that is in no user's ranking.
 const NOWHERE: i64 = i64::MAX;
 
@@ -128,6 +132,8 @@ impl Metrics {
 /// [`Sums::first_places`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sums {
+    /// What 1 is in `totals`; the same on every worker.
+    pub(super) one: f64,
     /// [1 + metrics * ks] to be added up: the number of users, then each metric's values in fixed point (0 for a share of
     /// items)
     pub(super) totals: Vec<i64>,
@@ -150,6 +156,8 @@ impl Sums {
         let discounts = Discounts::new(width);
         let mut totals = vec![0; 1 + metrics.len() * ks.len()];
         totals[0] = users.len() as i64;
+        let one = one(held_out.users());
+        let fixed = |value: f64| (value * one).round() as i64;
         for (&user, ranking) in users.iter().zip(ranked.chunks_exact(width)) {
             let relevant = held_out.of(user);
             let hit: Vec<bool> =
@@ -163,14 +171,14 @@ impl Sums {
         }
         let shares = definitions.iter().any(|definition| matches!(definition, Definition::ShareOfItems));
         let first_places = if shares { first_places(ranked, width, held_out.items()) } else { Vec::new() };
-        Sums { totals, first_places }
+        Sums { one, totals, first_places }
     }
 
     /// The metrics of all users, once the sums of all workers are combined.
     pub fn metrics(&self, measures: &Measures) -> Metrics {
         let Measures { metrics, ks } = measures;
         let users = self.totals.first().copied().unwrap_or(0);
-        let mean = |total: i64| total as f64 / ONE / users.max(1) as f64;
+        let mean = |total: i64| total as f64 / self.one / users.max(1) as f64;
         let shown = |k: usize| self.first_places.iter().filter(|&&place| place < k as i64).count();
         let share = |k: usize| shown(k) as f64 / self.first_places.len().max(1) as f64;
         let values = metrics.iter().zip(self.totals[1..].chunks_exact(ks.len())).map(|(&metric, totals)| {
@@ -197,6 +205,16 @@ fn first_places(ranked: &[u32], width: usize, items: usize) -> Vec<i64> {
     first
 }
 
-fn fixed(value: f64) -> i64 {
-    (value * ONE).round() as i64
+#[cfg(test)]
+mod tests {
+    use super::one;
+
+    #[test]
+    fn as_many_users_as_ids_fit_into_the_sums() {
+        for users in [0, 1, (1 << 24) - 1, 1 << 24, 1 << 25, u32::MAX as usize] {
+            assert!(users as f64 * one(users) < i64::MAX as f64, "{users}");
+            assert!(one(users) >= (1u64 << 30) as f64, "{users}");
+        }
+        assert_eq!(one((1 << 24) - 1), (1u64 << 38) as f64);
+    }
 }

@@ -45,9 +45,9 @@ pub fn evaluate(
         Ok(())
     })?;
     let ranked = ranking.unwrap_or_else(|| Ranking::empty(users.len(), k)).items;
-    let Sums { totals, first_places } = Sums::of_rankings(&users, &ranked, k, held_out, measures);
+    let Sums { one, totals, first_places } = Sums::of_rankings(&users, &ranked, k, held_out, measures);
     let (totals, first_places) = (world.sum_counts(totals)?, world.smallest(first_places)?);
-    Ok(Sums { totals, first_places }.metrics(measures))
+    Ok(Sums { one, totals, first_places }.metrics(measures))
 }
 
 /// The k best of two rankings of the same users; ties to the lower id.

@@ -160,6 +160,7 @@ proptest! {
             sums(&own)
         });
         let combined = workers.reduce(|a, b| Sums {
+            one: a.one,
             totals: a.totals.iter().zip(&b.totals).map(|(x, y)| x + y).collect(),
             first_places: a.first_places.iter().zip(&b.first_places).map(|(x, y)| *x.min(y)).collect(),
         });

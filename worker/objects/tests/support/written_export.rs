@@ -24,8 +24,11 @@ pub(crate) fn write_export(folder: &Path, embeddings: &[u8]) {
         items: 20,
         dim: 1,
         data_digest: dataset.manifest.digest,
+        config_digest: "c".into(),
         best_epoch: 1,
-        test: None,
+        select: "recall@20".into(),
+        best_validation: 0.5,
+        test: Default::default(),
         files: Vec::new(),
     };
     writer.commit(manifest).unwrap();

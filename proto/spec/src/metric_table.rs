@@ -1,12 +1,19 @@
 //! Values of ranking metrics by name and cut-off, as JSON objects hold them: `"recall":{"5":0.1,"20":0.2},"ndcg":{..}`. Knows
 //! no metric by name: what the engine measures passes through in its order.
 
-use accord_proto::job::{AtK, MetricValues};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// What an evaluation of the test part found: means over the users with held-out items.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TestMetrics {
+    pub users: u64,
+    #[serde(flatten)]
+    pub values: MetricTable,
+}
 
 /// One entry a metric: its name, and its value at each cut-off.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,20 +24,6 @@ impl MetricTable {
     pub fn cutoffs(&self) -> Vec<u32> {
         let cutoffs: std::collections::BTreeSet<u32> = self.0.iter().flat_map(|(_, at)| at.keys().copied()).collect();
         cutoffs.into_iter().collect()
-    }
-}
-
-impl From<&[MetricValues]> for MetricTable {
-    fn from(metrics: &[MetricValues]) -> MetricTable {
-        let row = |m: &MetricValues| (m.name.clone(), m.at.iter().map(|at| (at.k, at.value)).collect());
-        MetricTable(metrics.iter().map(row).collect())
-    }
-}
-
-impl From<MetricTable> for Vec<MetricValues> {
-    fn from(table: MetricTable) -> Vec<MetricValues> {
-        let at = |values: BTreeMap<u32, f64>| values.into_iter().map(|(k, value)| AtK { k, value }).collect();
-        table.0.into_iter().map(|(name, values)| MetricValues { name, at: at(values) }).collect()
     }
 }
 
@@ -74,33 +67,24 @@ impl<'de> Visitor<'de> for Rows {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Flattened {
-        users: u64,
-        #[serde(flatten)]
-        values: MetricTable,
-    }
-
     #[test]
     fn a_table_keeps_names_order_and_bits() {
         let at = |values: [f64; 2]| BTreeMap::from([(5, values[0]), (20, values[1])]);
         let values =
             MetricTable(vec![("recall".into(), at([0.1, 0.1 + 0.2])), ("a metric".into(), at([1.0 / 3.0, 0.0]))]);
-        let before = Flattened { users: 3, values };
+        let before = TestMetrics { users: 3, values };
         let text = serde_json::to_string(&before).unwrap();
         let wanted =
             r#"{"users":3,"recall":{"5":0.1,"20":0.30000000000000004},"a metric":{"5":0.3333333333333333,"20":0.0}}"#;
         assert_eq!(text, wanted);
-        assert_eq!(serde_json::from_str::<Flattened>(&text).unwrap(), before);
-        let wire: Vec<MetricValues> = before.values.clone().into();
-        assert_eq!(MetricTable::from(wire.as_slice()), before.values);
+        assert_eq!(serde_json::from_str::<TestMetrics>(&text).unwrap(), before);
         assert_eq!(before.values.cutoffs(), [5, 20]);
     }
 
     #[test]
     fn what_is_no_table_is_refused() {
         for text in [r#"{"users":3,"recall":0.5}"#, r#"{"users":3,"recall":{"five":0.5}}"#] {
-            assert!(serde_json::from_str::<Flattened>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<TestMetrics>(text).is_err(), "{text}");
         }
     }
 }

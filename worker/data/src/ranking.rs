@@ -1,14 +1,14 @@
 //! The best items of a user by inner product. Pure: no file, nothing printed.
 
-use accord_data::{Embeddings, Interactions};
+use crate::{Embeddings, Interactions};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// An item and its score x_u . x_i.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Scored {
-    pub(crate) item: u32,
-    pub(crate) score: f32,
+pub struct Scored {
+    pub item: u32,
+    pub score: f32,
 }
 
 impl Eq for Scored {}
@@ -29,13 +29,7 @@ impl PartialOrd for Scored {
 /// For each of `users`: its `k` best items outside `train`, best first; fewer when fewer are left.
 ///
 /// `user` `[U, d]`, `item` `[I, d]`. Threads share the users; none holds more than its users' lists.
-pub(crate) fn top_k(
-    user: &Embeddings,
-    item: &Embeddings,
-    train: &Interactions,
-    users: &[u32],
-    k: usize,
-) -> Vec<Vec<Scored>> {
+pub fn top_k(user: &Embeddings, item: &Embeddings, train: &Interactions, users: &[u32], k: usize) -> Vec<Vec<Scored>> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let share = users.len().div_ceil(threads).max(1);
     let mut lists = vec![Vec::new(); users.len()];
@@ -52,7 +46,7 @@ pub(crate) fn top_k(
 }
 
 /// The `k` best items of a user whose embedding is `x` `[d]`, best first. `known`: ascending items to leave out.
-pub(crate) fn best(x: &[f32], item: &Embeddings, known: &[u32], k: usize) -> Vec<Scored> {
+pub fn best(x: &[f32], item: &Embeddings, known: &[u32], k: usize) -> Vec<Scored> {
     // the worst of the kept is on top
     let mut kept: BinaryHeap<Reverse<Scored>> = BinaryHeap::with_capacity(k.min(item.rows) + 1);
     let mut known = known.iter().peekable();
