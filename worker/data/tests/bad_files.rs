@@ -148,7 +148,7 @@ const CASES: &[Case] = &[
     Case { name: "no time column", keys: "split = \"time\"", make: |d| d.put("all.txt", b"0 1\n"),
         message: "DIR/all.txt: data.split = \"time\" is set and the file has no time column: use data.split = \"random\", or name the column: data.columns = { time = \"...\" }", ..PAIRS },
     Case { name: "text of another encoding", make: |d| d.put("all.csv", b"a,x\nb,caf\xe9\n"),
-        message: "DIR/all.csv:2: the text is not UTF-8: convert it: iconv -f latin1 -t utf-8", ..PAIRS },
+        message: "DIR/all.csv:2: the text is not UTF-8: convert it from the encoding it was written in, such as: iconv -f windows-1252 -t utf-8", ..PAIRS },
     Case { name: "item that the catalog lacks", make: |d| { d.put("all.txt", b"0 1\n0 7\n"); d.put("items.txt", b"1\n2\n"); },
         message: "DIR/all.txt:2: item `7` is not listed in DIR/items.txt: add a line for it or remove that file", ..PAIRS },
     Case { name: "several files, none named as a part", make: |d| { d.put("a.txt", b"0 1\n"); d.put("b.txt", b"0 1\n"); },

@@ -38,7 +38,7 @@ const CASES: &[(&str, Format, Outcome)] = &[
     ("header-of-numbers", PAIRS, Reads(30, 30, 180)),
     // ids of the parts
     ("ids-columns-swapped-in-test", PAIRS, Refuses(&["test.csv", "20 of its 20 users", "`i1`", "training has `u0`", "ids of items", "exchange the columns"])),
-    ("ids-int-and-float", PAIRS, Refuses(&["test.csv", "30 of its 30 users", "`0.0`", "training has `0`", "same form"])),
+    ("ids-int-and-float", PAIRS, Refuses(&["test.csv:2", "`0.0`", "`0` (", "train.csv:2", "one id in two forms"])),
     ("ids-quoted-in-one-file", PAIRS, Reads(30, 30, 180)),
     // files of other kinds
     ("message-carriage-returns", PAIRS, Reads(30, 30, 180)),

@@ -77,8 +77,10 @@ fn columns_are_found_by_name_in_any_order_and_form() {
 
 #[test]
 fn commas_may_belong_to_items_that_blanks_separate() {
-    let found = load("a.txt", table("", |u, i, k| format!("U{u} I{},{i}", k % 2)).as_bytes(), "").unwrap();
-    assert_eq!(found.user_ids.len(), 6);
+    // with commas nearly every line would have a user of its own
+    let found =
+        load("a.txt", table("", |u, i, _| format!("U{u} I{i},{}", u % 2)).as_bytes(), "").map(|d| d.user_ids.len());
+    assert_eq!(found, Ok(6));
     let either = table("", |u, i, _| format!("U{u} I,{i}"));
     let error = load("a.txt", either.as_bytes(), "").map(|_| ()).unwrap_err();
     assert!(error.contains("commas give user `U0 I` and item `0`, blanks give user `U0` and item `I,0`"), "{error}");

@@ -13,6 +13,7 @@ mod adjacency;
 mod columns;
 mod fields;
 mod files;
+mod ids;
 mod layout;
 mod matrices;
 mod movielens;

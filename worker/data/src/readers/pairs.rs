@@ -41,12 +41,13 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
     let Source { folder, data, .. } = source;
     let mut sides = sides(folder, data.missing_ids)?;
     let mut reading = Reading { passed_over: located.passed_over, ..Reading::default() };
-    let mut doubtful = Vec::new();
+    let (mut doubtful, mut first_part) = (Vec::new(), None);
     let parts = located.parts.try_map(|path| {
         if columns::is_columns(&path) {
             return columns::read(&path, source, &mut sides, repairs, &mut reading);
         }
         let table = Table { layout: layout::find(&path, data)?, path };
+        same_columns(first_part.get_or_insert_with(|| table.clone()), &table, repairs)?;
         let records = table.read(source, &mut sides, repairs, &mut reading)?;
         if let (Some(line), Some(&first)) = (table.layout.unclear, records.pairs.first()) {
             doubtful.push((table.path, line, first));
@@ -64,6 +65,48 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
     Ok(Found { catalog, parts, reading })
 }
 
+/// Parts are compared by ids, so their columns must be the same.
+///
+/// # Errors
+/// A header that names other columns than that of the first part, or a header in one of two parts whose order of columns is
+/// not that of the other.
+fn same_columns(first: &Table, other: &Table, repairs: &mut Repairs) -> Result<(), DataError> {
+    let name = |table: &Table, role: Role| -> Option<String> {
+        let (_, names) = table.layout.header.as_ref()?;
+        names.get(table.layout.columns.of(role)?).cloned()
+    };
+    for role in [Role::User, Role::Item] {
+        let places = (first.layout.columns.of(role), other.layout.columns.of(role));
+        let same = match (name(first, role), name(other, role)) {
+            (Some(one), Some(other)) => layout::plain(&one) == layout::plain(&other),
+            _ => places.0 == places.1,
+        };
+        if !same {
+            let shown = |table: &Table| match (name(table, role), table.layout.columns.of(role)) {
+                (Some(name), _) => format!("`{name}`"),
+                (None, place) => format!("column {}", place.map_or(0, |place| place + 1)),
+            };
+            let line = other.layout.header.as_ref().map_or(other.layout.comments + 1, |(line, _)| *line);
+            return Err(DataError::at_line(
+                &other.path,
+                line,
+                format!(
+                    "the {role} is {} here and {} in {}",
+                    shown(other),
+                    shown(first),
+                    files::name(&first.path),
+                    role = role.name()
+                ),
+                "give all files the same columns, each with its header, or rename the columns",
+            ));
+        }
+    }
+    if first.layout.columns.rating.is_some() != other.layout.columns.rating.is_some() {
+        repairs.add("files without the rating column that another file has: all their lines count", 1);
+    }
+    Ok(())
+}
+
 /// A first line that no column could tell from a header is one if its ids occur nowhere else.
 fn refuse_header(
     parts: &files::Parts<Records>,
@@ -72,16 +115,16 @@ fn refuse_header(
     line: u64,
     sides: &[Names; 2],
 ) -> Result<(), DataError> {
-    let times = |is_it: &dyn Fn(&(u32, u32)) -> bool| -> usize {
-        parts.each().into_iter().map(|records| records.pairs.iter().filter(|pair| is_it(pair)).count()).sum()
-    };
-    if times(&|pair| pair.0 == user) > 1 || times(&|pair| pair.1 == item) > 1 {
+    // the same line at the head of every part says nothing for it
+    let again = |pair: &(u32, u32)| *pair != (user, item) && (pair.0 == user || pair.1 == item);
+    if parts.each().into_iter().any(|records| records.pairs.iter().any(again)) {
         return Ok(());
     }
     Err(layout::may_be_a_header(path, line, sides[0].token(user), sides[1].token(item)))
 }
 
 /// A file whose layout is known.
+#[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) path: PathBuf,
     pub(crate) layout: Layout,
@@ -137,6 +180,7 @@ impl Table {
             ));
         }
         repairs.add(wanted.dropped(), counts.low);
+        repairs.add("ratings that are neither a number nor yes or no: such lines count as interactions", counts.wordy);
         repairs.add("interactions with a missing user or item dropped", counts.missing);
         reading.files.push(self.reading(&records, &counts, sides));
         Ok(records)
@@ -212,6 +256,8 @@ struct Counts {
     missing: u64,
     headers: u64,
     long_fields: u64,
+    /// Ratings that are words.
+    wordy: u64,
 }
 
 /// A table while its lines are read.
@@ -231,7 +277,8 @@ impl Body<'_> {
                 return Ok(());
             }
             // files that were put together, each with its header
-            if fields.len() == names.len() && fields.iter().zip(names).all(|(field, name)| field == name) {
+            let is_name = |(field, name): (&str, &String)| field == name || layout::plain(field) == layout::plain(name);
+            if fields.len() == names.len() && fields.get(0) != Some("") && fields.iter().zip(names).all(is_name) {
                 self.counts.headers += 1;
                 return Ok(());
             }
@@ -249,18 +296,25 @@ impl Body<'_> {
         }
         let field = |column: usize| fields.get(column).unwrap_or_default();
         let Columns { user, item, rating, time, .. } = layout.columns;
+        self.refuse_another_header(line, field(user), field(item))?;
         let number = |column: usize, what: &str| -> Result<f64, DataError> {
-            field(column).parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
+            let value = if what == "rating" { layout::rating(field(column)) } else { field(column).parse().ok() };
+            value.filter(|v| v.is_finite()).ok_or_else(|| {
                 let problem = format!("the {what} `{}` is not a number", layout::shorten(field(column)));
-                DataError::at_line(path, line, problem, "give a plain number")
+                let advice = match what {
+                    "time" => "give seconds since 1970 (pandas: .astype('int64') // 10**9)",
+                    _ => "give a plain number",
+                };
+                DataError::at_line(path, line, problem, advice)
             })
         };
         if let Some(column) = rating {
             // ratings that nobody asked for may be anything; only those that say no are left out
             let rating = match self.wanted.min_rating {
                 Some(_) => Some(number(column, "rating")?),
-                None => as_number(field(column)),
+                None => layout::rating(field(column)),
             };
+            self.counts.wordy += u64::from(rating.is_none() && !layout::is_missing(field(column)));
             if rating.is_some_and(|rating| self.wanted.drops(rating)) {
                 self.counts.low += 1;
                 return Ok(());
@@ -276,6 +330,19 @@ impl Body<'_> {
             _ => self.counts.missing += 1,
         }
         Ok(())
+    }
+
+    /// Files that were put together, the second of which has its columns in another order.
+    fn refuse_another_header(&self, line: u64, user: &str, item: &str) -> Result<(), DataError> {
+        if self.sides[0].has(user) || !layout::is_known(user) || !layout::is_known(item) {
+            return Ok(());
+        }
+        Err(DataError::at_line(
+            &self.table.path,
+            line,
+            format!("`{user}` and `{item}` are names of columns: another table may begin here"),
+            "give each table a file of its own, or remove the line",
+        ))
     }
 
     /// A quoted field of several lines is text, such as a review. If one of those lines is an interaction by itself, a
@@ -296,14 +363,5 @@ impl Body<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// `true` and `false` count as 1 and 0.
-fn as_number(field: &str) -> Option<f64> {
-    match field {
-        "true" | "True" | "TRUE" => Some(1.0),
-        "false" | "False" | "FALSE" => Some(0.0),
-        number => number.parse().ok(),
     }
 }

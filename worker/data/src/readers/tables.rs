@@ -86,14 +86,17 @@ fn read_ids(path: &Path, side: Side) -> Result<Option<Vec<String>>, DataError> {
     Ok(Some(ids))
 }
 
+/// A token, and where it was first seen (number of the file, line).
+pub(super) type Token = (String, u32, u64);
+
 /// Collects the tokens of one side while files are read.
 #[derive(Debug)]
 pub(crate) struct Names {
     side: Side,
     missing: MissingIds,
     number: HashMap<String, u32>,
-    /// By provisional number: the token, and where it was first seen (file number, line).
-    tokens: Vec<(String, u32, u64)>,
+    /// By provisional number.
+    tokens: Vec<Token>,
     files: Vec<PathBuf>,
     /// `users.txt` or `items.txt`, when it fixes the numbering.
     fixed: Option<PathBuf>,
@@ -212,11 +215,14 @@ impl Names {
             let same = (0..self.tokens.len() as u32).collect();
             return Ok((self.tokens.into_iter().map(|(id, _, _)| id).collect(), same));
         }
+        super::ids::refuse_damaged(&self.tokens, self.side, &self.files)?;
         let integers: Option<Vec<i64>> = self.tokens.iter().map(|(token, _, _)| canonical_integer(token)).collect();
         let mut order: Vec<u32> = (0..self.tokens.len() as u32).collect();
         match integers {
             Some(values) => {
-                if let Some(n) = values.iter().position(|&v| v < 0) {
+                // one or two below 0 are marks for no id; many are hashes
+                let negative = values.iter().filter(|&&v| v < 0).count();
+                if let Some(n) = values.iter().position(|&v| v < 0).filter(|_| negative <= 2) {
                     let (_, file, line) = &self.tokens[n];
                     let place = place(&self.files[*file as usize], *line);
                     return Err(DataError::NegativeId { place, side: self.side, id: values[n] });
@@ -236,7 +242,7 @@ impl Names {
 }
 
 /// The value of a token that is written as an integer prints itself (`7`, `-1`; not `007`, `+7` or `7.0`).
-fn canonical_integer(token: &str) -> Option<i64> {
+pub(super) fn canonical_integer(token: &str) -> Option<i64> {
     let value: i64 = token.parse().ok()?;
     let digits = token.strip_prefix('-').unwrap_or(token);
     let plain = digits == "0" || !digits.starts_with(['0', '+']);

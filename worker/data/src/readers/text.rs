@@ -11,6 +11,9 @@ const HEAD: u64 = 1 << 16;
 /// A longer line is no interaction.
 const LONGEST_LINE: u64 = 1 << 24;
 
+/// UTF-8's byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// An opened text file.
 pub(crate) struct TextFile {
     path: PathBuf,
@@ -52,7 +55,7 @@ impl TextFile {
             return Err(DataError::malformed(path, problem, advice));
         }
         let terminator = if head.contains(&b'\r') && !head.contains(&b'\n') { b'\r' } else { b'\n' };
-        let start = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let start = if head.starts_with(MARK) { MARK.len() as u64 } else { 0 };
         let mut head = Cursor::new(head);
         head.set_position(start);
         let reader = Box::new(BufReader::with_capacity(1 << 18, head.chain(unpacked)));
@@ -83,13 +86,15 @@ impl TextFile {
         while let [.., b'\n' | b'\r'] = self.line.as_slice() {
             self.line.pop();
         }
-        match std::str::from_utf8(&self.line) {
+        // files that were put together each bring a mark of their own
+        let line = self.line.strip_prefix(MARK).unwrap_or(&self.line);
+        match std::str::from_utf8(line) {
             Ok(text) => Ok(Some((self.number, text))),
             Err(_) => Err(DataError::at_line(
                 &self.path,
                 self.number,
                 "the text is not UTF-8",
-                "convert it: iconv -f latin1 -t utf-8",
+                "convert it from the encoding it was written in, such as: iconv -f windows-1252 -t utf-8",
             )),
         }
     }
@@ -107,14 +112,22 @@ fn unreadable(path: &Path, compression: Option<&'static str>, line: u64, error: 
     }
 }
 
+/// `[{`, `[[`, `["` or `[1`: no id of a table begins so.
+fn is_json_list(start: &[u8]) -> bool {
+    let Some(inside) = start.strip_prefix(b"[") else { return false };
+    matches!(inside.trim_ascii_start().first(), Some(b'{' | b'[' | b'"' | b'0'..=b'9'))
+}
+
 /// What a file is that is no text, and what to do.
 fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
     const UNPACK: &str = "unpack it first; gzip and zstd are read as they stand";
     const UTF16: (&str, &str) = ("the text is UTF-16", "convert it: iconv -f utf-16 -t utf-8");
-    const KINDS: [(&[u8], &str, &str); 11] = [
+    const UTF32: (&str, &str) = ("the text is UTF-32", "convert it: iconv -f utf-32 -t utf-8");
+    const KINDS: [(&[u8], &str, &str); 12] = [
+        (b"\xd0\xcf\x11\xe0", "this is an old Excel workbook", "export the sheet as CSV"),
         (b"PAR1", "this is a Parquet file", "let its name end in .parquet"),
         (b"\x93NUMPY", "this is a numpy array", "set data.format = \"npz\" for matrices; text files hold a line each"),
-        (b"PK\x03\x04", "this is a zip archive", UNPACK),
+        (b"PK\x03\x04", "this is a zip archive or an Excel workbook", "unpack it, or export the sheet as CSV"),
         (b"BZh", "this is compressed by bzip2", UNPACK),
         (b"\xfd7zXZ\0", "this is compressed by xz", UNPACK),
         (b"7z\xbc\xaf", "this is a 7z archive", UNPACK),
@@ -125,6 +138,7 @@ fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
         (b"{", "this is JSON", "export the interactions as CSV or Parquet, with a user and an item column"),
     ];
     match head {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(UTF32),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some(UTF16),
         [0x80, 2..=5, ..] => {
             return Some(("this is a Python pickle", "set data.format = \"rlmrec\" for pickled matrices"));
@@ -135,6 +149,9 @@ fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
         return Some((problem, advice));
     }
     let start = head.trim_ascii_start();
+    if is_json_list(start) {
+        return Some(("this is JSON", "export the interactions as CSV or Parquet, with a user and an item column"));
+    }
     let begins = |text: &[u8]| start.get(..text.len()).is_some_and(|s| s.eq_ignore_ascii_case(text));
     if begins(b"<!doctype") || begins(b"<html") {
         return Some(("this is an HTML page", "a download may have failed: fetch the file again"));
@@ -196,6 +213,9 @@ mod tests {
             (b"PAR1....".to_vec(), "Parquet"),
             (b"\x80\x04K\x01.".to_vec(), "pickle"),
             (b"PK\x03\x04..".to_vec(), "zip archive"),
+            (b"\xd0\xcf\x11\xe0....".to_vec(), "Excel"),
+            (b"[\n {\"user\": 1}]".to_vec(), "JSON"),
+            (b"[1, 2]\n".to_vec(), "JSON"),
             (b"\n <!DOCTYPE html>".to_vec(), "HTML"),
             (b"{\"user\": 1}\n".to_vec(), "JSON"),
             (b"version https://git-lfs.x/spec/v1\n".to_vec(), "git lfs pull"),

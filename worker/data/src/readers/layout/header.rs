@@ -114,7 +114,8 @@ fn common_prefix<'a>(values: &[&'a str]) -> Option<&'a str> {
 
 /// Tokens that tables write where there is no value.
 pub(crate) fn is_missing(token: &str) -> bool {
-    const ANY_CASE: [&str; 10] = ["null", "nan", "none", "n/a", "nil", "nat", "<na>", "\\n", "#n/a", "undefined"];
+    const ANY_CASE: [&str; 11] =
+        ["null", "(null)", "nan", "none", "n/a", "nil", "nat", "<na>", "\\n", "#n/a", "undefined"];
     token.is_empty() || token == "NA" || token == "?" || ANY_CASE.iter().any(|name| token.eq_ignore_ascii_case(name))
 }
 

@@ -4,7 +4,9 @@
 //! # Layout
 //! * `sample`: the first lines under each separator. `header`: whether the first line names the columns.
 //! * `names`: known names of columns. `roles`: which column is the user, the item, the rating and the time.
+//! * `contents`: what values look like: times, row numbers, lists, ratings.
 
+mod contents;
 mod header;
 mod names;
 mod roles;
@@ -13,9 +15,10 @@ mod sample;
 use crate::error::DataError;
 use crate::readers::fields::Separator;
 use accord_spec::{Column, Data};
+pub(crate) use contents::rating;
 use header::Verdict;
 pub(crate) use header::is_missing;
-pub(crate) use names::Role;
+pub(crate) use names::{Role, is_known, plain};
 pub(crate) use roles::Columns;
 use sample::Candidate;
 pub(crate) use sample::{SAME_FIELDS, Sample, quote_error, shorten, widths};
@@ -45,16 +48,23 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
     let candidate = sample::choose(&sample, data)?;
     let rows = candidate.fields();
     let first = candidate.rows[0].line;
-    let verdict = verdict(path, &candidate, &rows, data)?;
-    let (header, below) = match verdict {
-        Verdict::Header | Verdict::Numbers => (Some((first, rows[0].clone())), &rows[1..]),
-        Verdict::Interaction | Verdict::Unclear | Verdict::Both => (None, &rows[..]),
+    let commented = if data.header.is_none() { sample.commented_header(&candidate)? } else { None };
+    let verdict = match commented {
+        Some(_) => Verdict::Header,
+        None => verdict(path, &candidate, &rows, data)?,
+    };
+    let (header, below) = match (verdict, commented) {
+        (_, Some(header)) => (Some(header), &rows[..]),
+        (Verdict::Header | Verdict::Numbers, None) => (Some((first, rows[0].clone())), &rows[1..]),
+        (Verdict::Interaction | Verdict::Unclear | Verdict::Both, None) => (None, &rows[..]),
     };
     let names = match verdict {
         Verdict::Header => header.as_ref().map(|(_, names)| names.as_slice()),
         _ => None,
     };
-    let columns = roles::find(&roles::Question { path, line: first, names, rows: below, data })?;
+    let question = roles::Question { path, line: first, names, rows: below, data };
+    let columns = roles::find(&question)?;
+    contents::refuse_what_is_no_id(&question, &columns)?;
     Ok(Layout {
         compression: sample.compression,
         separator: candidate.separator,
@@ -69,7 +79,10 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
 
 /// The columns of a table whose names are known otherwise; `rows` show what they hold.
 pub(crate) fn by_names(path: &Path, names: &[String], rows: &[Vec<String>], data: &Data) -> Result<Columns, DataError> {
-    roles::find(&roles::Question { path, line: 0, names: Some(names), rows, data })
+    let question = roles::Question { path, line: 0, names: Some(names), rows, data };
+    let columns = roles::find(&question)?;
+    contents::refuse_what_is_no_id(&question, &columns)?;
+    Ok(columns)
 }
 
 fn count(first: &[String]) -> Option<u64> {
@@ -88,9 +101,11 @@ pub(crate) fn find_typed(path: &Path, data: &Data) -> Result<Layout, DataError> 
     let first = candidate.rows[0].line;
     let kinds = roles::typed(path, first, &rows[0])?;
     let question = roles::Question { path, line: first, names: Some(&rows[0]), rows: &rows[1..], data };
+    let columns = roles::find_typed(&question, &kinds)?;
+    contents::refuse_what_is_no_id(&question, &columns)?;
     Ok(Layout {
         compression: sample.compression,
-        columns: roles::find_typed(&question, &kinds)?,
+        columns,
         separator: candidate.separator,
         width: candidate.width,
         header: Some((first, rows[0].clone())),

@@ -226,7 +226,7 @@ const TIMES: &[&str] = &[
 ];
 
 /// Letters and digits of a name in lower case, without RecBole's type (`user_id:token`).
-fn plain(column: &str) -> String {
+pub(crate) fn plain(column: &str) -> String {
     let name = match column.rsplit_once(':') {
         Some((name, "token" | "token_seq" | "float" | "float_seq")) => name,
         _ => column,
@@ -237,6 +237,11 @@ fn plain(column: &str) -> String {
 /// Whether any role knows the name.
 pub(crate) fn is_known(column: &str) -> bool {
     Role::ALL.iter().any(|role| role.group_of(column).is_some())
+}
+
+/// Places of all columns whose names a role knows.
+pub(super) fn all(role: Role, columns: &[String]) -> Vec<usize> {
+    (0..columns.len()).filter(|&k| role.group_of(&columns[k]).is_some()).collect()
 }
 
 /// Places of the columns that a role's best group of names has among `columns`.

@@ -1,10 +1,11 @@
 //! Which column is the user, the item, the rating and the time: as the job says, else by name, else by place. A column that
 //! could be two things, and a header of which only a part is known, are refused.
 
+use super::contents;
 use super::names::{self, Role};
 use super::sample::examples;
 use crate::error::DataError;
-use accord_spec::{Column, Data};
+use accord_spec::{Column, Data, Split};
 use std::path::Path;
 
 /// Where a file's columns are, counted from 0.
@@ -52,7 +53,7 @@ pub(crate) fn find(question: &Question) -> Result<Columns, DataError> {
 }
 
 impl Question<'_> {
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.names.map(<[String]>::len).or_else(|| self.rows.first().map(Vec::len)).unwrap_or(0)
     }
 
@@ -88,7 +89,7 @@ impl Question<'_> {
         })
     }
 
-    fn refuse(&self, problem: String, advice: impl Into<String>) -> DataError {
+    pub(super) fn refuse(&self, problem: String, advice: impl Into<String>) -> DataError {
         match self.line {
             0 => DataError::malformed(self.path, problem, advice),
             line => DataError::at_line(self.path, line, problem, advice),
@@ -96,7 +97,7 @@ impl Question<'_> {
     }
 
     /// `customer` (C0, C1).
-    fn shown(&self, column: usize) -> String {
+    pub(super) fn shown(&self, column: usize) -> String {
         let name = self.names.map_or_else(|| format!("column {}", column + 1), |names| format!("`{}`", names[column]));
         match examples(self.rows, column).as_str() {
             "" => name,
@@ -104,7 +105,7 @@ impl Question<'_> {
         }
     }
 
-    fn all_shown(&self, columns: impl Iterator<Item = usize>) -> String {
+    pub(super) fn all_shown(&self, columns: impl Iterator<Item = usize>) -> String {
         columns.take(12).map(|k| self.shown(k)).collect::<Vec<_>>().join(", ")
     }
 }
@@ -123,8 +124,9 @@ fn by_name(question: &Question, names: &[String], asked: [Option<usize>; 4]) -> 
         let candidates: Vec<usize> = names::candidates(role, names).into_iter().filter(free).collect();
         match candidates.as_slice() {
             [] => {}
-            [one] => *slot = Some(*one),
-            several => {
+            [one] if !counts_lines(question, role, names, *one) => *slot = Some(*one),
+            _ => {
+                let several: Vec<usize> = names::all(role, names).into_iter().filter(free).collect();
                 let shown = question.all_shown(several.iter().copied());
                 let example = format!("data.columns = {{ {} = \"{}\" }}", role.name(), names[several[0]]);
                 return Err(question.refuse(
@@ -144,7 +146,30 @@ fn by_name(question: &Question, names: &[String], asked: [Option<usize>; 4]) -> 
         asked.or_else(named)
     };
     let (rating, time) = (value(Role::Rating, found[2]), value(Role::Time, found[3]));
+    let others =
+        |role: Role| names::all(role, names).into_iter().filter(|k| *k != user && *k != item).collect::<Vec<_>>();
+    contents::refuse_several_ratings(question, &others(Role::Rating))?;
+    if question.data.split == Split::Time && asked[3].is_none() {
+        refuse_date_and_time(question, names, &others(Role::Time))?;
+    }
     Ok(Columns { user, item, rating, time, named: true })
+}
+
+/// A name for ids before a column that never repeats, beside another known name: `event_id, user, item` of a log.
+fn counts_lines(question: &Question, role: Role, names: &[String], column: usize) -> bool {
+    names::all(role, names).len() > 1 && contents::never_repeats(question, column)
+}
+
+/// A day in one column and the time of the day in another.
+fn refuse_date_and_time(question: &Question, names: &[String], times: &[usize]) -> Result<(), DataError> {
+    let has = |name: &str| times.iter().any(|&k| names::plain(&names[k]) == name);
+    if !(has("date") && has("time")) {
+        return Ok(());
+    }
+    Err(question.refuse(
+        format!("data.split = \"time\" needs one column of times, and these are {}", question.all_shown(times.iter().copied())),
+        "write one column of seconds since 1970, or say which orders the interactions: data.columns = { time = \"...\" }",
+    ))
 }
 
 /// A header that does not say both sides.
@@ -197,8 +222,8 @@ fn by_place(question: &Question, asked: [Option<usize>; 4]) -> Result<Columns, D
             "say which is which: data.columns = { user = 1, item = 2 }; or set data.format = \"adjacency\" for lists of items",
         ));
     }
-    suspicious(question)?;
-    let times = |k: usize| k < width && looks_like_times(question.rows, k);
+    contents::refuse_places(question)?;
+    let times = |k: usize| k < width && contents::looks_like_times(question.rows, k);
     let (rating, time) = match width {
         2 => (None, None),
         3 if times(2) => (None, Some(2)),
@@ -206,46 +231,9 @@ fn by_place(question: &Question, asked: [Option<usize>; 4]) -> Result<Columns, D
         _ if times(2) && !times(3) => (Some(3), Some(2)),
         _ => (Some(2), Some(3)),
     };
-    let is_number = |row: &Vec<String>, k: usize| row[k].parse::<f64>().is_ok() || super::is_missing(&row[k]);
+    let is_number = |row: &Vec<String>, k: usize| contents::rating(&row[k]).is_some() || super::is_missing(&row[k]);
     let rating = rating.filter(|&k| question.rows.iter().all(|row| is_number(row, k)));
     Ok(Columns { user, item, rating: asked_rating.or(rating), time: asked_time.or(time), named: false })
-}
-
-/// Three or four columns whose first two are no ids: row numbers of a data frame, or times.
-fn suspicious(question: &Question) -> Result<(), DataError> {
-    let rows = question.rows;
-    if question.width() < 3 || rows.len() < 3 {
-        return Ok(());
-    }
-    let number = |row: &Vec<String>| row[0].parse::<i64>().ok();
-    let counts = rows
-        .windows(2)
-        .all(|w| number(&w[0]).is_some() && number(&w[1]) == number(&w[0]).and_then(|n| n.checked_add(1)));
-    let (problem, guess) = match () {
-        () if counts => ("column 1 counts the lines: each line would be a user of its own", "user = 2, item = 3"),
-        () if looks_like_times(rows, 0) && !(2..question.width()).any(|k| looks_like_times(rows, k)) => {
-            ("column 1 looks like times", "user = 2, item = 3")
-        }
-        () if looks_like_times(rows, 1) && !(2..question.width()).any(|k| looks_like_times(rows, k)) => {
-            ("column 2 looks like times", "user = 1, item = 3")
-        }
-        () => return Ok(()),
-    };
-    let shown = question.all_shown(0..question.width());
-    Err(question.refuse(
-        format!("{problem} ({shown})"),
-        format!("say which columns are meant, such as data.columns = {{ {guess} }}"),
-    ))
-}
-
-/// Seconds or milliseconds of the years 1990 to 2100 in every row, and not all the same.
-fn looks_like_times(rows: &[Vec<String>], column: usize) -> bool {
-    let is_time = |row: &Vec<String>| {
-        row[column].parse::<f64>().is_ok_and(|v| (6.3e8..4.2e9).contains(&v) || (6.3e11..4.2e12).contains(&v))
-    };
-    !rows.is_empty()
-        && rows.iter().all(is_time)
-        && (rows.len() == 1 || rows.iter().any(|r| r[column] != rows[0][column]))
 }
 
 /// The types of RecBole's header.

@@ -4,13 +4,14 @@ use crate::error::DataError;
 use crate::readers::fields::{Fields, QuoteProblem, Separator, Splitter};
 use crate::readers::layout::{header, names, names::Role};
 use crate::readers::text::TextFile;
-use accord_spec::{Data, Quoting};
+use accord_spec::{Column, Data, Quoting};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Lines and bytes that are looked at.
 const MOST_LINES: usize = 2000;
 const MOST_BYTES: usize = 1 << 20;
+const COMMENTS_LOOKED_AT: usize = 5;
 
 /// The first lines of a file, comments left out.
 pub(crate) struct Sample {
@@ -18,6 +19,8 @@ pub(crate) struct Sample {
     pub(crate) compression: Option<&'static str>,
     /// Leading lines that begin with `#` or `%`.
     pub(crate) comments: u64,
+    /// The last of them.
+    last_comments: Vec<(u64, String)>,
     lines: Vec<(u64, String)>,
     /// Whether the file goes on behind them.
     cut: bool,
@@ -26,19 +29,30 @@ pub(crate) struct Sample {
 impl Sample {
     pub(crate) fn of(path: &Path) -> Result<Sample, DataError> {
         let mut file = TextFile::open(path)?;
-        let mut sample =
-            Sample { path: path.into(), compression: file.compression, comments: 0, lines: vec![], cut: false };
+        let mut sample = Sample {
+            path: path.into(),
+            compression: file.compression,
+            comments: 0,
+            last_comments: vec![],
+            lines: vec![],
+            cut: false,
+        };
         let mut bytes = 0;
         while let Some((number, line)) = file.next_line()? {
             if sample.lines.is_empty() && line.starts_with(['#', '%']) {
                 sample.comments += 1;
+                sample.last_comments.push((number, line.to_owned()));
+                if sample.last_comments.len() > COMMENTS_LOOKED_AT {
+                    sample.last_comments.remove(0);
+                }
                 continue;
             }
             if line.trim().is_empty() {
                 continue;
             }
             bytes += line.len();
-            if sample.lines.len() == MOST_LINES || bytes > MOST_BYTES {
+            // the first line is looked at however long it is
+            if sample.lines.len() == MOST_LINES || (bytes > MOST_BYTES && !sample.lines.is_empty()) {
                 sample.cut = true;
                 break;
             }
@@ -51,6 +65,38 @@ impl Sample {
             });
         }
         Ok(sample)
+    }
+
+    /// The names in the last comment, as numpy.savetxt and some exports write them; none where it is a remark.
+    ///
+    /// # Errors
+    /// Comments that look like interactions, of ids that begin with `#`.
+    pub(crate) fn commented_header(&self, candidate: &Candidate) -> Result<Option<(u64, Vec<String>)>, DataError> {
+        let fields = |line: &str| -> Vec<String> {
+            let mut fields = Fields::default();
+            let mut splitter = Splitter::new(candidate.separator.clone(), false);
+            // without quotation marks every line is whole
+            let _ = splitter.take(1, line.trim_start_matches(['#', '%']).trim(), &mut fields);
+            fields.iter().map(String::from).collect()
+        };
+        let Some((number, last)) = self.last_comments.last() else { return Ok(None) };
+        let names = fields(last);
+        if names.len() == candidate.width && names_both_sides(&names) {
+            return Ok(Some((*number, names)));
+        }
+        let alike = self.last_comments.iter().filter(|(_, line)| fields(line).len() == candidate.width).count();
+        if alike == COMMENTS_LOOKED_AT {
+            return Err(DataError::at_line(
+                &self.path,
+                *number,
+                format!(
+                    "`{}` and the lines before it are skipped as comments and look like interactions",
+                    shorten(last)
+                ),
+                "put quotation marks around ids that begin with # or %, or remove the lines",
+            ));
+        }
+        Ok(None)
     }
 
     /// The lines as `separator` splits them.
@@ -108,9 +154,21 @@ impl Candidate {
         if self.width > 1 { 1000 * usual / self.rows.len() } else { 0 }
     }
 
-    fn names_both_sides(&self) -> bool {
+    /// Whether its first line names a user and an item, as known names or as the job names them.
+    fn names_both_sides(&self, data: &Data) -> bool {
         let first = &self.rows[0].fields;
-        [Role::User, Role::Item].iter().all(|&role| !names::candidates(role, first).is_empty())
+        let named = |column: &Option<Column>| matches!(column, Some(Column::Name(name)) if first.contains(name));
+        names_both_sides(first) || (named(&data.columns.user) && named(&data.columns.item))
+    }
+
+    /// Whether both columns have ids that occur again, as those of interactions do.
+    fn repeats(&self) -> bool {
+        (0..2).all(|column| 10 * self.distinct(column) <= 9 * self.rows.len())
+    }
+
+    /// Whether another separator finds the same users and items.
+    fn agrees_with(&self, other: &Candidate) -> bool {
+        self.rows.iter().zip(&other.rows).all(|(one, other)| one.fields[..2] == other.fields[..2])
     }
 
     /// Whether its first two columns could be ids: not one value in every row, and no punctuation left at the ends.
@@ -130,6 +188,10 @@ impl Candidate {
     }
 }
 
+fn names_both_sides(fields: &[String]) -> bool {
+    [Role::User, Role::Item].iter().all(|&role| !names::candidates(role, fields).is_empty())
+}
+
 /// The separator that `data.separator` names, or the one that gives every line the same number of fields.
 ///
 /// # Errors
@@ -140,39 +202,56 @@ pub(crate) fn choose(sample: &Sample, data: &Data) -> Result<Candidate, DataErro
         return if candidate.fits() { Ok(candidate) } else { Err(unfit(sample, &candidate, &[])) };
     }
     let ending = endings(&sample.path);
+    let is_csv = ending.iter().any(|e| e == "csv");
     // a separator that stands early is seldom part of an id
-    let order: [&str; 7] = match ending.iter().any(|e| e == "csv") {
+    let order: [&str; 7] = match is_csv {
         true => [",", ";", "\t", "|", "\x01", "::", "blank"],
         false => ["\t", "\x01", "::", "|", ";", ",", "blank"],
     };
     let mut all: Vec<Candidate> = order.iter().map(|name| sample.split(Separator::named(name), data.quoting)).collect();
     let fitting: Vec<usize> = (0..all.len()).filter(|&k| all[k].fits()).collect();
-    let named = fitting.iter().copied().find(|&k| all[k].names_both_sides());
+    if let Some(named) = fitting.iter().copied().find(|&k| all[k].names_both_sides(data)) {
+        return Ok(all.swap_remove(named));
+    }
     let sensible: Vec<usize> = fitting.iter().copied().filter(|&k| all[k].is_sensible()).collect();
-    let best = named.or_else(|| sensible.first().or(fitting.first()).copied());
-    let Some(best) = best else {
+    let Some(&first) = sensible.first().or(fitting.first()) else {
         // the first of those that fit the largest share of the lines they could split
         let most = all.iter().map(Candidate::share_that_fits).max().unwrap_or(0);
         let closest = all.iter().find(|c| c.share_that_fits() == most).unwrap_or(&all[0]);
         return Err(unfit(sample, closest, &all));
     };
-    // `u1 a,b` in every line: blanks that leave fewer users are the separator, and the commas belong to the items
-    let blank = all.len() - 1;
-    if named.is_some() || best == blank || !sensible.contains(&blank) {
-        return Ok(all.swap_remove(best));
-    }
-    let (blanks, marks) = (all[blank].distinct(0), all[best].distinct(0));
-    if 5 * blanks < 4 * marks {
-        return Ok(all.swap_remove(blank));
-    }
-    // tabs are blanks too, and no id holds a control character
-    let control = matches!(&all[best].separator, Separator::Text(text) if text.contains(char::is_control));
-    let told_by_ending = control || ending.iter().any(|e| e == "csv" || e == "tsv");
-    if blanks == marks && all[blank].width == all[best].width && !told_by_ending {
-        return Err(either(sample, &all[best], &all[blank]));
-    }
+    let best = among(sample, &all, &sensible, is_csv)?.unwrap_or(first);
     Ok(all.swap_remove(best))
 }
+
+/// Of several separators that split every line: what is told by the file's ending, or by the ids. None where there is no
+/// choice.
+fn among(sample: &Sample, all: &[Candidate], sensible: &[usize], is_csv: bool) -> Result<Option<usize>, DataError> {
+    // no id holds a control character
+    let is_control =
+        |k: &&usize| matches!(&all[**k].separator, Separator::Text(text) if text.contains(char::is_control));
+    if let Some(&control) = sensible.iter().find(is_control) {
+        return Ok(Some(control));
+    }
+    let is_mark = |k: &&usize, mark: &str| matches!(&all[**k].separator, Separator::Text(text) if text == mark);
+    let told: Vec<usize> = match is_csv {
+        true => sensible.iter().filter(|k| is_mark(k, ",") || is_mark(k, ";")).copied().collect(),
+        false => Vec::new(),
+    };
+    let rivals = if told.is_empty() { sensible } else { told.as_slice() };
+    let Some((&one, others)) = rivals.split_first() else { return Ok(None) };
+    if others.iter().all(|&other| all[one].agrees_with(&all[other])) {
+        return Ok(Some(one));
+    }
+    let repeating: Vec<usize> = rivals.iter().copied().filter(|&k| all[k].repeats()).collect();
+    match repeating.as_slice() {
+        [only] if all[*only].rows.len() >= ENOUGH_ROWS => Ok(Some(*only)),
+        _ => Err(either(sample, &all[one], &all[others[0]])),
+    }
+}
+
+/// Fewer rows say nothing of how often ids occur.
+const ENOUGH_ROWS: usize = 10;
 
 /// Two separators that fit equally well.
 fn either(sample: &Sample, one: &Candidate, other: &Candidate) -> DataError {
@@ -203,7 +282,10 @@ fn unfit(sample: &Sample, closest: &Candidate, all: &[Candidate]) -> DataError {
         return DataError::at_line(
             &sample.path,
             row.line,
-            format!("1 field (`{example}`) whatever separates fields"),
+            match all.is_empty() {
+                true => format!("1 field (`{example}`), separated by {separator} as data.separator says"),
+                false => format!("1 field (`{example}`) whatever separates fields"),
+            },
             "each line needs a user and an item; name what lies between them with data.separator",
         );
     };
@@ -220,6 +302,18 @@ fn unfit(sample: &Sample, closest: &Candidate, all: &[Candidate]) -> DataError {
         }
         _ => widths(odd.fields.len(), usual.line, closest.width, separator),
     };
+    // R's write.table, and lines that end in a separator
+    let first = &closest.rows[0];
+    let is_short_header = odd.line == first.line && first.fields.len() + 1 == closest.width;
+    if is_short_header && closest.rows[1..].iter().all(|row| row.fields.len() == closest.width) {
+        return DataError::at_line(
+            &sample.path,
+            odd.line,
+            format!("{problem}: the header has one name less than the lines have fields"),
+            "name the column of row numbers in the header too (R: write.table(.., col.names = NA)), or remove the separator at \
+             the ends of the lines",
+        );
+    }
     DataError::at_line(&sample.path, odd.line, problem, advice_on_widths(closest))
 }
 
