@@ -221,7 +221,7 @@ fn an_export_json_that_lists_other_files_is_refused() {
     assert!(
         told(&good.replace("\"version\": 1", "\"version\": 2")).contains("version 2, this program reads version 1")
     );
-    assert!(told("{\"version\": 1, \"fil").contains("no export.json"));
+    assert!(told("{\"version\": 1, \"fil").contains("no valid export.json"));
     let mut less: ExportManifest = serde_json::from_str(&good).unwrap();
     less.files.retain(|file| file.name != TRAIN);
     assert!(told(&serde_json::to_string(&less).unwrap()).contains("does not list train.npz"));

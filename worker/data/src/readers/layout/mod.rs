@@ -2,10 +2,11 @@
 //! and from the job's keys; what could be two things is refused with the line, examples and the key that decides it.
 //!
 //! # Layout
-//! * `sample`: the first lines under each separator. `header`: whether the first line names the columns.
+//! * `sample`: the first lines under each separator. `choice`: which of them is meant. `header`: whether the first line names the columns.
 //! * `names`: known names of columns. `roles`: which column is the user, the item, the rating and the time.
 //! * `contents`: what values look like: times, row numbers, lists, ratings.
 
+mod choice;
 mod contents;
 mod header;
 mod names;
@@ -15,13 +16,14 @@ mod sample;
 use crate::error::DataError;
 use crate::readers::fields::Separator;
 use accord_spec::{Column, Data};
+pub(crate) use choice::{SAME_FIELDS, widths};
 pub(crate) use contents::rating;
 use header::Verdict;
 pub(crate) use header::is_missing;
 pub(crate) use names::{Role, is_known, plain};
 pub(crate) use roles::Columns;
 use sample::Candidate;
-pub(crate) use sample::{SAME_FIELDS, Sample, quote_error, shorten, widths};
+pub(crate) use sample::{Sample, quote_error, shorten};
 use std::path::Path;
 
 /// How a file is to be read.
@@ -45,7 +47,7 @@ pub(crate) struct Layout {
 /// A file whose layout is not clear.
 pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
     let sample = Sample::of(path)?;
-    let candidate = sample::choose(&sample, data)?;
+    let candidate = choice::choose(&sample, data)?;
     let rows = candidate.fields();
     let first = candidate.rows[0].line;
     let commented = if data.header.is_none() { sample.commented_header(&candidate)? } else { None };
@@ -96,7 +98,7 @@ fn count(first: &[String]) -> Option<u64> {
 /// As [`find`], for RecBole's files, whose first line gives each column a type.
 pub(crate) fn find_typed(path: &Path, data: &Data) -> Result<Layout, DataError> {
     let sample = Sample::of(path)?;
-    let candidate = sample::choose(&sample, data)?;
+    let candidate = choice::choose(&sample, data)?;
     let rows = candidate.fields();
     let first = candidate.rows[0].line;
     let kinds = roles::typed(path, first, &rows[0])?;
