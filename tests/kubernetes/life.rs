@@ -20,7 +20,7 @@ fn workers(status: &Value) -> usize {
 #[test]
 fn a_job_trains_as_pods_to_the_numbers_of_a_run_and_goes_on_after_a_pod_is_deleted() {
     let Some(cluster) = Cluster::start() else { return };
-    let job = cluster.job("irllrec", 350);
+    let job = cluster.job("irllrec", 150);
     let plain = cluster.folder.path().join("undisturbed");
     let two = [&SETS[..], &["cluster.workers=2"]].concat();
     undisturbed(&job, &plain, &two);
@@ -111,7 +111,7 @@ fn a_job_is_scaled_suspended_resumed_and_cancelled_and_nothing_is_left() {
 #[test]
 fn a_restarted_coordinator_adopts_the_pods_and_ends_what_was_cancelled() {
     let Some(mut cluster) = Cluster::start() else { return };
-    let job = cluster.job("irllrec", 250);
+    let job = cluster.job("irllrec", 150);
     let plain = cluster.folder.path().join("undisturbed");
     undisturbed(&job, &plain, &[&SETS[..], &["cluster.workers=2"]].concat());
     let served = cluster.submit(&job, &["cluster.workers=2"]);

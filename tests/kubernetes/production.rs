@@ -111,7 +111,7 @@ fn two_coordinators_with_etcd_and_tls_hand_the_pods_to_each_other() {
         addresses.each_ref().map(|address| Server::configured(folder.path(), address, &settings, &variables));
 
     catalog::write(&cluster.folder.path().join("data"));
-    let job = cluster.job("irllrec", 250);
+    let job = cluster.job("irllrec", 150);
     let plain = cluster.folder.path().join("undisturbed");
     undisturbed(&job, &plain, &[&SETS[..], &["cluster.workers=2"]].concat());
     let sets = [&SETS[..], &["cluster.workers=2"]].concat();

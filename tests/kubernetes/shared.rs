@@ -61,7 +61,7 @@ fn a_quota_is_named_and_the_job_goes_on_with_fewer_and_grows_when_there_is_room(
 #[test]
 fn a_queue_lets_a_job_go_and_takes_it_back() {
     let Some(cluster) = Cluster::start() else { return };
-    let job = cluster.job("irllrec", 250);
+    let job = cluster.job("irllrec", 150);
     let plain = cluster.folder.path().join("undisturbed");
     undisturbed(&job, &plain, &[&SETS[..], &["cluster.workers=2"]].concat());
     let served = cluster.submit(&job, &["cluster.workers=2", "kubernetes.queue=training"]);

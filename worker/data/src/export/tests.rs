@@ -169,7 +169,7 @@ fn a_file_that_was_changed_is_named_and_the_others_are_read() {
         let told = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
             let error = read(&export, name).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("train again with --fresh"), "{error}");
+            assert!(error.contains(name) && error.contains("repeat the command that trained the run"), "{error}");
             error
         };
         let mut flipped = good.clone();
