@@ -1,6 +1,6 @@
 //! Which files of a folder are the dataset's parts, and what a reader hands over. Reads no contents but plain text.
 
-use super::rlmrec;
+use super::{rlmrec, unread};
 use crate::error::DataError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,19 @@ pub(crate) struct Located {
     pub(crate) passed_over: Vec<String>,
 }
 
+impl Located {
+    /// The parts among `files`; the others are passed over. A part that is the dataset's folder itself holds its pieces.
+    pub(crate) fn among(files: &[PathBuf], parts: Parts<PathBuf>) -> Located {
+        let read = parts.each();
+        let is_read = |file: &PathBuf| {
+            let inside = |part: &Path| file.parent() == Some(part) && is_piece(file);
+            read.iter().any(|part| *part == file || inside(part))
+        };
+        let passed_over = files.iter().filter(|file| !is_read(file)).map(|file| name(file)).collect();
+        Located { parts, passed_over }
+    }
+}
+
 /// Finds the parts among the files with one of these endings. `pick` chooses one of several files that are named as no
 /// part, or none.
 pub(crate) fn locate(
@@ -100,8 +113,14 @@ pub(crate) fn locate(
 
 /// Whether a file's name is that of a part.
 pub(crate) fn is_part(path: &Path) -> bool {
-    let stem = stem(path);
-    TRAIN.iter().chain(&VALIDATION).chain(&TEST).any(|name| *name == stem)
+    TRAIN.iter().chain(&VALIDATION).chain(&TEST).any(|name| *name == part_name(path))
+}
+
+/// Whether a file is one of several that are one table together, as Spark and Dask name them: `part-00000.parquet`.
+pub(crate) fn is_piece(path: &Path) -> bool {
+    let (stem, ending) = stem_and_ending(path);
+    let number = stem.strip_prefix("part").filter(|rest| !rest.starts_with(char::is_alphabetic));
+    ending == "parquet" && number.is_some_and(|rest| !rest.is_empty()) && path.is_file()
 }
 
 /// As [`locate`], among these files of the folder.
@@ -112,7 +131,7 @@ pub(crate) fn assign(
     pick: &dyn Fn(&[PathBuf]) -> Option<PathBuf>,
 ) -> Result<Located, DataError> {
     let one = |what: &'static str, names: &[&str]| -> Result<Option<PathBuf>, DataError> {
-        let mut found = files.iter().filter(|f| names.contains(&stem(f).as_str()));
+        let mut found = files.iter().filter(|f| names.contains(&part_name(f).as_str()));
         match (found.next(), found.next()) {
             (Some(first), None) => Ok(Some(first.clone())),
             (None, _) => Ok(None),
@@ -120,7 +139,7 @@ pub(crate) fn assign(
                 folder: folder.into(),
                 what,
                 names: join_names(&[first.clone(), second.clone()]),
-                advice: "keep one of them",
+                advice: if is_numbered(first) && is_numbered(second) { JOIN_NUMBERED } else { "keep one of them" },
             }),
         }
     };
@@ -136,17 +155,14 @@ pub(crate) fn assign(
         (Some(train), validation, Some(test)) => Parts::Apart { train, validation, test },
         (Some(train), None, None) => Parts::Whole(train),
         (Some(_), Some(_), None) => return Err(missing("test", "test")),
-        (None, None, None) => {
-            let chosen = if files.len() > 1 { pick(&files) } else { None };
-            if let Some(one) = chosen {
-                let others: Vec<PathBuf> = files.iter().filter(|file| **file != one).cloned().collect();
-                return Ok(Located { parts: Parts::Whole(one), passed_over: names(&others) });
-            }
-            single(folder, &files, endings)?
-        }
+        (None, None, None) => match if files.len() > 1 { pick(&files) } else { None } {
+            Some(chosen) => Parts::Whole(chosen),
+            None => single(folder, &files, endings)?,
+        },
         (None, _, _) => return Err(missing("training", "train")),
     };
-    Ok(Located { parts, passed_over: vec![] })
+    parts.each().into_iter().try_for_each(|part| refuse_lone_piece(part))?;
+    Ok(Located::among(&files, parts))
 }
 
 /// The only file there is.
@@ -155,7 +171,7 @@ fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<Pa
         [only] => Ok(Parts::Whole(only.clone())),
         [] => Err(DataError::Missing {
             path: folder.join(format!("train.{}", endings[0])),
-            advice: rlmrec::instead_of_interactions(folder).unwrap_or_else(|| {
+            advice: rlmrec::instead_of_interactions(folder).or_else(|| unread::advice(folder)).unwrap_or_else(|| {
                 let endings = endings.join(", .");
                 format!("the folder has no interaction file ending in .{endings}: check data.path and data.format")
             }),
@@ -164,13 +180,53 @@ fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<Pa
             folder: folder.into(),
             what: "interactions",
             names: join_names(files),
-            advice: "name the parts train, valid and test, or leave one file to be split",
+            advice: match files.iter().all(|file| is_numbered(file) || stem(file).starts_with("part-")) {
+                true => JOIN_NUMBERED,
+                false => "name the parts train, valid and test, or leave one file to be split",
+            },
         }),
+    }
+}
+
+const JOIN_NUMBERED: &str = "they are the pieces of one table: put pieces of Parquet into a folder named as the part, such \
+                             as train, and join pieces of text to one file with one header";
+
+/// `train` of `train-00000-of-00001.parquet`, as Hugging Face numbers the pieces of a part; else the name without its
+/// ending.
+fn part_name(path: &Path) -> String {
+    let stem = stem(path);
+    numbered(&stem).map_or(stem.clone(), |(name, _)| name.into())
+}
+
+/// The name and the number of pieces of `train-00000-of-00002`.
+fn numbered(stem: &str) -> Option<(&str, u32)> {
+    let (rest, total) = stem.rsplit_once("-of-")?;
+    let (name, number) = rest.rsplit_once('-')?;
+    number.parse::<u32>().ok()?;
+    Some((name, total.parse().ok()?))
+}
+
+fn is_numbered(path: &Path) -> bool {
+    numbered(&stem(path)).is_some()
+}
+
+/// A file whose name says that it is one of several, where the others are not there.
+fn refuse_lone_piece(path: &Path) -> Result<(), DataError> {
+    match numbered(&stem(path)) {
+        Some((_, total)) if total > 1 => Err(DataError::malformed(
+            path,
+            format!("this is one of {total} pieces of a table, by its name"),
+            JOIN_NUMBERED,
+        )),
+        _ => Ok(()),
     }
 }
 
 /// Files of `folder` with one of the endings, by name, without those known to hold something else.
 pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    if folder.is_file() {
+        return Err(DataError::malformed(folder, "this is a file", "name the folder that the file lies in"));
+    }
     if !folder.is_dir() {
         return Err(DataError::Missing {
             path: folder.into(),
@@ -180,18 +236,78 @@ pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Data
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
         let path = entry.map_err(DataError::read(folder))?.path();
-        let (stem, ending) = stem_and_ending(&path);
-        // macOS leaves `._name` beside files, and editors their own
-        let hidden = stem.is_empty() || stem.starts_with('.');
-        let known = endings.contains(&ending.as_str()) && !BESIDE.contains(&stem.as_str());
-        // Spark and others write a table as a folder of part files
-        let in_parts = endings.contains(&"parquet") && (ending == "parquet" || is_part(&path)) && path.is_dir();
-        if !hidden && ((known && path.is_file()) || in_parts) {
+        if is_candidate(&path, endings)? {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether an entry of a dataset's folder may hold interactions, by its name.
+///
+/// # Errors
+/// A link that leads nowhere where a file of the dataset should be, or a folder of text files.
+fn is_candidate(path: &Path, endings: &[&str]) -> Result<bool, DataError> {
+    let (stem, ending) = stem_and_ending(path);
+    // macOS leaves `._name` beside files, and editors their own
+    if stem.is_empty() || stem.starts_with('.') {
+        return Ok(false);
+    }
+    let known = endings.contains(&ending.as_str()) && !is_beside(path);
+    let listed = ["users", "items", "item_titles"].contains(&stem.as_str());
+    let of_dataset = known || listed || is_part(path) || is_text_table(&stem);
+    // without it the dataset would be read as if the file had never been there
+    if of_dataset && path.is_symlink() && !path.exists() {
+        return Err(DataError::malformed(
+            path,
+            "this is a link to a file that does not exist or cannot be read",
+            "restore the file that it points to, or remove the link",
+        ));
+    }
+    match path.is_dir() {
+        true => is_folder_of_pieces(path, &ending, known, endings),
+        false => Ok(known && path.is_file()),
+    }
+}
+
+/// Whether a folder holds the pieces of a table of Parquet, as Spark and others write them.
+fn is_folder_of_pieces(path: &Path, ending: &str, known: bool, endings: &[&str]) -> Result<bool, DataError> {
+    if endings.contains(&"parquet") && (ending == "parquet" || (ending.is_empty() && is_part(path))) {
+        return Ok(if ending == "parquet" { known } else { holds_parquet(path, 3) });
+    }
+    let is_piece = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("part");
+    let has_pieces = || fs::read_dir(path).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_piece)));
+    if known && has_pieces() {
+        return Err(DataError::malformed(
+            path,
+            "this is a folder of part files, which are read from Parquet alone",
+            "join its files to one file with one header, or write the table as Parquet",
+        ));
+    }
+    Ok(false)
+}
+
+/// Whether a `.parquet` file lies in `folder`, or in a folder in it. A folder `test` of programs holds none.
+fn holds_parquet(folder: &Path, depth: u32) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).any(|path| match path.is_dir() {
+        true => depth > 1 && holds_parquet(&path, depth - 1),
+        false => stem_and_ending(&path).1 == "parquet",
+    })
+}
+
+/// Whether a file of a dataset's folder holds no interactions, by its name.
+pub(crate) fn is_beside(path: &Path) -> bool {
+    let (stem, ending) = stem_and_ending(path);
+    let table = is_text_table(&stem) && ["npz", "parquet"].contains(&ending.as_str());
+    table || BESIDE.contains(&stem.as_str())
+}
+
+/// Whether a file's name is that of a text table: `usr_emb`, `item_intents`, `embeddings`.
+fn is_text_table(stem: &str) -> bool {
+    const WORDS: [&str; 6] = ["emb", "embs", "embedding", "embeddings", "intent", "intents"];
+    stem.split(|c: char| !c.is_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
 /// `train` and `csv` of `Train.csv.gz`: in lower case, without the ending of a compressed file.
