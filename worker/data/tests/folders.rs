@@ -176,3 +176,45 @@ fn pieces_of_parquet_may_lie_beside_tables_of_other_things() {
     folder.put("part-00003.parquet", &fs::read(fixtures.join("typed.parquet")).unwrap());
     refused(&folder, Format::Pairs, &["part-00003.parquet", "all pieces of a table have the same columns"]);
 }
+
+#[test]
+fn lines_that_are_no_lists_of_items_are_refused() {
+    let lines = |line: &dyn Fn(usize, &[String]) -> String| -> String {
+        (0..20)
+            .map(|user| {
+                let items: Vec<String> = (0..2 + user % 4).map(|k| ((user * 3 + k * 5) % 17).to_string()).collect();
+                line(user, &items)
+            })
+            .collect()
+    };
+    let plain = lines(&|user, items| format!("{user} {}\n", items.join(" ")));
+    let read = |text: &str| {
+        let folder = folder(&[]);
+        folder.put("train.txt", text.as_bytes());
+        load(&folder, Format::Adjacency).map(|dataset| dataset.users())
+    };
+    assert_eq!(read(&plain), Ok(20));
+    let words = lines(&|user, items| format!("name{user} thing-{}\n", items.join(" thing-")));
+    assert_eq!(read(&words), Ok(20));
+    let counted = lines(&|_, items| format!("{} {}\n", items.len(), items.join(" ")));
+    let counted_after = lines(&|user, items| format!("{user} {} {}\n", items.len(), items.join(" ")));
+    let padded = lines(&|user, items| format!("{user} {} 0 0 0\n", items.join(" ")));
+    let filled = lines(&|user, items| format!("{user} PAD PAD {}\n", items.join(" ")));
+    let rated =
+        |behind: &str| -> String { (0..60).map(|k| format!("{} {} {}{behind}\n", k % 9, k % 17, 1 + k % 5)).collect() };
+    for (text, said) in [
+        (counted, "counts those that follow"),
+        (counted_after, "counts the items that follow"),
+        (rated(""), "data.format = \"pairs\""),
+        (rated("\t880000000"), "data.format = \"pairs\""),
+        (padded, "the item `0` twice"),
+        (filled, "the item `PAD` twice"),
+        (format!("user items\n{words}"), "train.txt:1: the line names columns"),
+        (format!("user_id item_id_1 item_id_2\n{words}"), "train.txt:1: the line names columns"),
+        (format!("# user items\n{words}"), "train.txt:1: the line names columns"),
+        (format!("20 17\n{plain}"), "train.txt:1: `20` and `17` are the numbers of users and items"),
+    ] {
+        let error = read(&text).unwrap_err();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}

@@ -3,6 +3,7 @@
 //! # Layout
 //! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
+//!   `list_forms`: what is no list of items.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
 //! * `files`: which files are which part. `guess`: of which format. `unread`: what is there instead. `pieces`: a table in
 //!   several files. `tables`: external ids. `strangers`: held-out ids that training does not have. `square`: matrices that
@@ -17,6 +18,7 @@ mod fields;
 mod files;
 mod guess;
 mod layout;
+mod list_forms;
 mod matrices;
 mod movielens;
 pub(crate) mod npy;
