@@ -70,6 +70,10 @@ fn a_format_that_is_not_clear_is_asked_for() {
     let file = folder(&["ratings.csv"]);
     let error = guess_format(&file.path().join("ratings.csv")).unwrap_err().to_string();
     assert!(error.contains("this is a file: name the folder"), "{error}");
+    let below = folder(&[]);
+    fs::create_dir(below.path().join("sub")).unwrap();
+    below.put("sub/ratings.csv", PAIRS);
+    refused(&below, Format::Pairs, &["`ratings.csv` lies in the folder `sub`"]);
     refused(&folder(&["a.json"]), Format::Pairs, &["a.json", "as CSV or Parquet"]);
     refused(&folder(&["ratings.csv"]), Format::Npz, &["ratings.csv", "data.format = \"pairs\""]);
 }
@@ -216,5 +220,67 @@ fn lines_that_are_no_lists_of_items_are_refused() {
     ] {
         let error = read(&text).unwrap_err();
         assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+fn inter(names: &[&str]) -> Folder {
+    let folder = Folder::new();
+    for name in names {
+        let text = if name.contains("test") { MORE } else { PAIRS };
+        let text = String::from_utf8(text.into()).unwrap().replace("user,item", "user_id:token,item_id:token");
+        folder.put(name, text.replace(',', "\t").as_bytes());
+    }
+    folder
+}
+
+#[test]
+fn files_of_two_recbole_datasets_are_not_put_together() {
+    let read = load(&inter(&["ml.inter", "ml.train.inter", "ml.test.inter"]), Format::Recbole).unwrap();
+    assert_eq!(read.manifest.reading.passed_over, ["ml.inter"]);
+    assert_eq!(load(&inter(&["ml.train.inter"]), Format::Recbole).unwrap().users(), 4);
+    assert_eq!(load(&inter(&["train.inter", "test.inter"]), Format::Recbole).unwrap().manifest.test, 4);
+    for (names, said) in [
+        (&["amz.train.inter", "ml.test.inter"][..], "could be the dataset"),
+        (&["amz.train.inter", "amz.test.inter", "ml.train.inter", "ml.test.inter"], "could be the dataset"),
+        (&["amz.inter", "ml.train.inter", "ml.test.inter"], "could be the dataset"),
+        (&["ml.train.inter", "ml.train.inter.gz", "ml.test.inter"], "could be the interactions"),
+        (&["ml.train.inter", "ml.valid.inter"], "ml.test.inter is missing"),
+        (&["ml.inter", "ml.train.inter"], "could be the interactions"),
+        (&["ml.test.inter"], "ml.train.inter is missing"),
+    ] {
+        refused(&inter(names), Format::Recbole, &[said]);
+    }
+    let titled = inter(&["ml.inter"]);
+    titled.put("ml.item", b"item_id:token\tmovie_title:token_seq\n0\tHeat\n");
+    titled.put("amz.item", b"item_id:token\ttitle:token_seq\n0\tA lamp\n");
+    let found = load(&titled, Format::Recbole).unwrap();
+    assert_eq!(found.item_titles.unwrap()[0], "Heat");
+    assert_eq!(found.manifest.reading.passed_over, ["amz.item"]);
+}
+
+#[test]
+fn columns_of_recbole_that_were_left_over_are_no_items() {
+    for (header, keys, words) in [
+        ("user_id:token\tsession_id:token\titem_id_list:token_seq", "", &["`item_id_list:token_seq`", "sequences"][..]),
+        ("user_id:token\tsession_id:token\tplace:token_seq", "", &["`session_id:token` would be the item"]),
+        ("user_id:token\tcategory:token\titem_id:float", "", &["`category:token`", "`item_id:float` is"]),
+        ("user_id:token\ttimestamp:token\tplace:float", "", &["`timestamp:token` would be the item"]),
+        ("user_id: token\titem_id: token\trating: float", "", &["the type ` token` of the column `user_id`"]),
+        ("user_id:Token\titem_id:token\trating:float", "", &["the type `Token` of the column `user_id`"]),
+        ("user_id:token\titem_id:token\trating:int", "", &["the type `int` of the column `rating`"]),
+        ("user_id:token\tcategory:token\titem_id:float", "columns = { user = \"user_id\", item = \"category\" }", &[]),
+        ("user_id:token\twhat:token\trating:float", "", &[]),
+    ] {
+        let folder = Folder::new();
+        let lines: String = (0..40).map(|k| format!("{}\t{}\t{}\n", k % 7, k % 11, 1 + k % 5)).collect();
+        folder.put("a.inter", format!("{header}\n{lines}").as_bytes());
+        let data = folder.data(Format::Recbole, keys);
+        match Dataset::load(&data, folder.root(), 7, TextNeed::None) {
+            Ok(found) => assert!(words.is_empty() && found.items() == 11, "{header}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!words.is_empty() && words.iter().all(|word| error.contains(word)), "{header}: {error}");
+            }
+        }
     }
 }

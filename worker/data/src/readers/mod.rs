@@ -1,11 +1,12 @@
 //! Dataset files -> interactions with internal ids, in three parts, and a catalog.
 //!
 //! # Layout
-//! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
+//! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each. `recbole_header`:
+//!   columns that were left over and are no user or item.
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
 //!   `list_forms`: what is no list of items.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
-//! * `files`: which files are which part. `guess`: of which format. `unread`: what is there instead. `pieces`: a table in
+//! * `files`: which files are which part. `listing`: which files may be. `guess`: of which format. `unread`: what is there instead. `pieces`: a table in
 //!   several files. `tables`: external ids. `strangers`: held-out ids that training does not have. `square`: matrices that
 //!   are no interactions.
 //! * `split`: holding interactions out. `movielens`: titles. `parquet`: columns of Parquet files.
@@ -19,6 +20,7 @@ mod files;
 mod guess;
 mod layout;
 mod list_forms;
+mod listing;
 mod matrices;
 mod movielens;
 pub(crate) mod npy;
@@ -28,6 +30,7 @@ pub mod parquet;
 pub(crate) mod pickle;
 mod pieces;
 pub mod recbole;
+mod recbole_header;
 mod records;
 pub(crate) mod rlmrec;
 mod split;
@@ -98,7 +101,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
     if let Some(path) = whole {
         square::refuse(&path, &parts, &catalog)?;
     }
-    reading.passed_over = passed_over.into_iter().filter(|name| !is_text(data, name)).collect();
+    reading.passed_over.extend(passed_over.into_iter().filter(|name| !is_text(data, name)));
     strangers::refuse(&source, &parts, &catalog, &reading)?;
     let [train, validation, test] = split::into_three(parts, data, seed, repairs);
     Ok(Content { catalog, train, validation, test, reading })

@@ -23,6 +23,9 @@ pub(crate) fn read(
     }
     let mut files = files::list(path, &["parquet"])?;
     files.retain(|file| files::is_piece(file));
+    if let [only] = files.as_slice() {
+        return columns::read(only, source, sides, repairs, reading);
+    }
     let mut records = Records::default();
     let mut own = Reading::default();
     for file in &files {

@@ -1,7 +1,7 @@
 //! What to do with a folder in which a reader finds no file of its own: which file is there instead, by its name.
 
 use super::files;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Endings of names, and what to do with such a file.
 const KINDS: [(&[&str], &str); 9] = [
@@ -31,17 +31,34 @@ const EXPORT: &str = "export the interactions as CSV or Parquet, with a user and
 
 /// Names the file of the folder that is likeliest meant, and says what to do with it; none if there is no such file.
 pub(crate) fn advice(folder: &Path) -> Option<String> {
-    let entries = std::fs::read_dir(folder).ok()?;
-    let mut names: Vec<String> = entries
-        .filter_map(Result::ok)
-        .map(|entry| files::name(&entry.path()))
-        .filter(|n| !n.starts_with('.'))
-        .collect();
-    names.retain(|name| !files::is_beside(Path::new(name)));
-    names.sort();
-    KINDS.iter().find_map(|(endings, what_to_do)| {
-        let ends = |name: &&String| endings.iter().any(|ending| name.to_lowercase().ends_with(ending));
-        let found = names.iter().find(ends)?;
-        Some(format!("the folder holds `{found}`: {what_to_do}"))
+    let entries = entries(folder)?;
+    let of_kind = KINDS.iter().find_map(|(endings, what_to_do)| {
+        let found = entries.iter().find(|entry| !entry.is_dir() && ends(entry, endings))?;
+        Some(format!("the folder holds `{}`: {what_to_do}", files::name(found)))
+    });
+    of_kind.or_else(|| {
+        let is_known = |entry: &PathBuf| !entry.is_dir() && KINDS.iter().any(|(endings, _)| ends(entry, endings));
+        entries.iter().filter(|entry| entry.is_dir()).find_map(|below| {
+            let found = self::entries(below)?.into_iter().find(is_known)?;
+            Some(format!(
+                "`{}` lies in the folder `{}` in it: name that folder, if it is the dataset",
+                files::name(&found),
+                files::name(below)
+            ))
+        })
     })
+}
+
+/// What lies in a folder, by name, without hidden files and those that hold no interactions.
+fn entries(folder: &Path) -> Option<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    entries.retain(|entry| !files::name(entry).starts_with('.') && !files::is_beside(entry));
+    entries.sort();
+    Some(entries)
+}
+
+fn ends(entry: &Path, endings: &[&str]) -> bool {
+    let name = files::name(entry).to_lowercase();
+    endings.iter().any(|ending| name.ends_with(ending))
 }
