@@ -74,6 +74,9 @@ fn a_format_that_is_not_clear_is_asked_for() {
     fs::create_dir(below.path().join("sub")).unwrap();
     below.put("sub/ratings.csv", PAIRS);
     refused(&below, Format::Pairs, &["`ratings.csv` lies in the folder `sub`"]);
+    fs::create_dir(below.path().join("rating=5")).unwrap();
+    below.put("rating=5/part-0.parquet", b"");
+    refused(&below, Format::Pairs, &["`rating=5` in it is a partition of a table"]);
     refused(&folder(&["a.json"]), Format::Pairs, &["a.json", "as CSV or Parquet"]);
     refused(&folder(&["ratings.csv"]), Format::Npz, &["ratings.csv", "data.format = \"pairs\""]);
 }
@@ -216,7 +219,8 @@ fn lines_that_are_no_lists_of_items_are_refused() {
         (format!("user items\n{words}"), "train.txt:1: the line names columns"),
         (format!("user_id item_id_1 item_id_2\n{words}"), "train.txt:1: the line names columns"),
         (format!("# user items\n{words}"), "train.txt:1: the line names columns"),
-        (format!("20 17\n{plain}"), "train.txt:1: `20` and `17` are the numbers of users and items"),
+        (format!("20 17\n{plain}"), "train.txt:1: `20` and `17` may be the numbers of users and items"),
+        (format!("20 99\n{plain}"), "train.txt:1: `20` and `99` may be the numbers of users and items"),
     ] {
         let error = read(&text).unwrap_err();
         assert!(error.contains(said), "{said}: {error}");
@@ -261,7 +265,16 @@ fn files_of_two_recbole_datasets_are_not_put_together() {
 #[test]
 fn columns_of_recbole_that_were_left_over_are_no_items() {
     for (header, keys, words) in [
-        ("user_id:token\tsession_id:token\titem_id_list:token_seq", "", &["`item_id_list:token_seq`", "sequences"][..]),
+        (
+            "user_id:token\tsession_id:token\titem_id_list:token_seq",
+            "",
+            &["`session_id:token` would be", "sequences"][..],
+        ),
+        (
+            "user_id:token\titem_id:token\titem_id_list:token_seq",
+            "",
+            &["`item_id_list:token_seq`", "item = \"item_id\""],
+        ),
         ("user_id:token\tsession_id:token\tplace:token_seq", "", &["`session_id:token` would be the item"]),
         ("user_id:token\tcategory:token\titem_id:float", "", &["`category:token`", "`item_id:float` is"]),
         ("user_id:token\ttimestamp:token\tplace:float", "", &["`timestamp:token` would be the item"]),

@@ -30,11 +30,11 @@ pub fn guess_format(folder: &Path) -> Result<Format, DataError> {
     .collect();
     match clear.as_slice() {
         [(Some(format), _)] => Ok(*format),
-        [(None, _)] => Err(unclear(folder, &clear, "by its lines, not by its name")),
+        [(None, text)] => Err(text_only(folder, text)),
         [] if !tables.is_empty() => Ok(Format::Pairs),
         [] if !matrices.is_empty() => Ok(Format::Npz),
         [] => Err(nothing(folder, &texts)),
-        _ => Err(unclear(folder, &clear, "in one of several forms")),
+        _ => Err(several(folder, &clear)),
     }
 }
 
@@ -54,20 +54,27 @@ fn name(format: Option<Format>) -> &'static str {
     }
 }
 
-fn unclear(folder: &Path, found: &[(Option<Format>, &PathBuf)], how: &str) -> DataError {
+fn several(folder: &Path, found: &[(Option<Format>, &PathBuf)]) -> DataError {
     let files: Vec<String> = found.iter().map(|(_, file)| format!("`{}`", files::name(file))).collect();
     let choices: Vec<String> =
         found.iter().map(|(format, file)| format!("{} for {}", name(*format), files::name(file))).collect();
     DataError::Unusable {
-        problem: format!("{} holds {}: the format is told {how}", folder.display(), files.join(", ")),
+        problem: format!("{} holds interactions in several formats: {}", folder.display(), files.join(", ")),
         advice: format!("say which is meant: {}", choices.join(", or ")),
+    }
+}
+
+fn text_only(folder: &Path, text: &Path) -> DataError {
+    DataError::Unusable {
+        problem: format!("{} holds `{}`, and .txt files may hold pairs or lists", folder.display(), files::name(text)),
+        advice: format!("say which: {}", name(None)),
     }
 }
 
 fn nothing(folder: &Path, texts: &[PathBuf]) -> DataError {
     let problem = format!("{} holds no file whose name says how interactions are stored", folder.display());
     if let Some(text) = texts.first() {
-        return unclear(folder, &[(None, text)], "by its lines, not by its name");
+        return text_only(folder, text);
     }
     let advice = super::unread::advice(folder).unwrap_or_else(|| {
         "a dataset is a folder of .csv, .tsv, .parquet, .inter or .npz files, or of trn_mat.pkl; text files in .txt need \

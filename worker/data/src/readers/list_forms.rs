@@ -21,8 +21,9 @@ pub(crate) struct Forms {
     users: HashSet<String>,
     /// Tokens that stand twice at the start or the end of a line's items, and in how many lines.
     doubled: HashMap<String, u64>,
-    /// The first line as numbers, if it has two or three.
+    /// The first line as numbers, if it has two or three, and the largest item of the other lines.
     sizes: Vec<usize>,
+    largest: usize,
 }
 
 impl Forms {
@@ -30,6 +31,10 @@ impl Forms {
         let all: Vec<&str> = fields.iter().filter(|field| !field.is_empty()).collect();
         if self.lines == 0 && (2..=3).contains(&all.len()) {
             self.sizes = all.iter().filter_map(|field| field.parse().ok()).collect();
+        }
+        if self.lines > 0 && !self.sizes.is_empty() {
+            let items = all.iter().skip(1).filter_map(|field| field.parse().ok());
+            self.largest = items.fold(self.largest, usize::max);
         }
         self.lines += 1;
         for (counts, place) in self.counted.iter_mut().zip(0..) {
@@ -100,14 +105,14 @@ impl Forms {
         let [users, items, rest @ ..] = self.sizes.as_slice() else { return Ok(()) };
         let others = records.pairs.get(1 + rest.len()..).unwrap_or_default();
         let distinct: HashSet<u32> = others.iter().map(|pair| pair.1).collect();
-        if *users as u64 != self.lines - 1 || *items != distinct.len() {
+        if *users as u64 != self.lines - 1 || *items < distinct.len().max(self.largest) {
             return Ok(());
         }
         Err(DataError::at_line(
             path,
             1,
-            format!("`{users}` and `{items}` are the numbers of users and items in the other lines"),
-            "remove the line: each line is `user item item ...`",
+            format!("`{users}` and `{items}` may be the numbers of users and items: {users} lines follow"),
+            "remove the line, or put it behind another one if it is a user with an item",
         ))
     }
 }

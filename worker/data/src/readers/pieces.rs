@@ -1,7 +1,7 @@
 //! A table of Parquet whose pieces (`part-00000.parquet`, ...) lie in the dataset's own folder, beside text tables and lists
 //! that are no pieces. Every other table is read by `columns`.
 
-use super::parquet::Columns;
+use super::parquet::{Columns, describe};
 use super::records::Records;
 use super::tables::Names;
 use super::{Source, columns, files};
@@ -26,21 +26,18 @@ pub(crate) fn read(
     if let [only] = files.as_slice() {
         return columns::read(only, source, sides, repairs, reading);
     }
-    let mut records = Records::default();
-    let mut own = Reading::default();
-    for file in &files {
-        // Spark writes a piece without rows where a worker had none
-        if Columns::open(file)?.rows() == 0 {
-            continue;
-        }
-        let Records { pairs, times } = columns::read(file, source, sides, repairs, &mut own)?;
+    let opened = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
+    refuse_other_columns(&opened)?;
+    let (mut records, mut own) = (Records::default(), Reading::default());
+    // Spark writes a piece without rows where a worker had none
+    for piece in opened.iter().filter(|piece| piece.rows() > 0) {
+        let Records { pairs, times } = columns::read(piece.path(), source, sides, repairs, &mut own)?;
         records.pairs.extend(pairs);
         records.times.extend(times);
     }
     let Some(first) = own.files.first() else {
         return Err(DataError::Empty { path: path.into(), advice: "no piece of the table has a row".into() });
     };
-    refuse_other_columns(path, first, &own.files)?;
     reading.files.push(FileReading {
         file: format!("{} and others", first.file),
         form: format!("{} files of Parquet", files.len()),
@@ -50,18 +47,14 @@ pub(crate) fn read(
     Ok(records)
 }
 
-/// Pieces whose columns differ are no pieces of one table.
-fn refuse_other_columns(folder: &Path, first: &FileReading, all: &[FileReading]) -> Result<(), DataError> {
-    let same = |piece: &&FileReading| piece.columns == first.columns && piece.unused_columns == first.unused_columns;
-    let Some(other) = all.iter().find(|piece| !same(piece)) else { return Ok(()) };
-    let described = |piece: &FileReading| {
-        let read: Vec<String> = piece.columns.iter().map(ToString::to_string).collect();
-        format!("{}; not read: {}", read.join(", "), piece.unused_columns.join(", "))
-    };
+/// Pieces whose columns differ, in their order or what they hold, are no pieces of one table.
+fn refuse_other_columns(pieces: &[Columns]) -> Result<(), DataError> {
+    let Some((first, others)) = pieces.split_first() else { return Ok(()) };
+    let Some(other) = others.iter().find(|piece| piece.columns() != first.columns()) else { return Ok(()) };
     Err(DataError::WrongShape {
-        path: folder.join(&other.file),
-        found: described(other),
-        expected: format!("{} has {}", first.file, described(first)),
+        path: other.path().into(),
+        found: describe(other.columns()),
+        expected: format!("{} has {}", files::name(first.path()), describe(first.columns())),
         advice: "all pieces of a table have the same columns".into(),
     })
 }

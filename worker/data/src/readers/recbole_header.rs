@@ -13,33 +13,35 @@ pub(crate) fn refuse(path: &Path, layout: &Layout, data: &Data) -> Result<(), Da
     let error = |problem: String, advice: String| Err(DataError::at_line(path, *line, problem, advice));
     let (user, item) = (&names[layout.columns.user], &names[layout.columns.item]);
     let sides = [(Side::User, user, data.columns.user.is_some()), (Side::Item, item, data.columns.item.is_some())];
-    if let Some(sequence) = names.iter().find(|name| is_sequence_of_items(name))
-        && sides.iter().any(|(_, _, asked)| !asked)
-    {
-        return error(
-            format!("`{sequence}` holds several items a line, and sequences are not read"),
-            format!(
-                "write one interaction a line; if the others are meant alone, set data.columns = {{ user = \"{}\", item = \"{}\" }}",
-                plain(user),
-                plain(item)
-            ),
-        );
-    }
+    let sequence = names.iter().find(|name| is_sequence_of_items(name));
     for (side, taken, asked) in sides {
         let known = |name: &str| is_known(path, name, side, data);
         if asked || known(taken) {
             continue;
         }
-        let better = names.iter().find(|name| known(name));
-        if better.is_some() || is_known(path, taken, side.other(), data) || is_value(path, taken, data) {
-            let meant = better.map_or(String::new(), |name| format!("; `{name}` is, and is not of type token"));
+        let hint = match (names.iter().find(|name| known(name)), sequence) {
+            (Some(better), _) => format!("; `{better}` is, and is not of type token"),
+            (None, Some(sequence)) => format!("; `{sequence}` holds several items a line, and sequences are not read"),
+            (None, None) => String::new(),
+        };
+        if !hint.is_empty() || is_known(path, taken, side.other(), data) || is_value(path, taken, data) {
             return error(
-                format!("`{taken}` would be the {side}, and is no {side} by its name{meant}"),
+                format!("`{taken}` would be the {side}, and is no {side} by its name{hint}"),
                 format!("say which column is the {side}: data.columns = {{ {side} = \"...\" }}"),
             );
         }
     }
-    Ok(())
+    match sequence {
+        Some(sequence) if sides.iter().any(|(_, _, asked)| !asked) => error(
+            format!("`{sequence}` holds several items a line, and sequences are not read"),
+            format!(
+                "write one interaction a line; to leave it out, set data.columns = {{ user = \"{}\", item = \"{}\" }}",
+                plain(user),
+                plain(item)
+            ),
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// `item_id` of `item_id:token`.

@@ -36,17 +36,25 @@ pub(crate) fn advice(folder: &Path) -> Option<String> {
         let found = entries.iter().find(|entry| !entry.is_dir() && ends(entry, endings))?;
         Some(format!("the folder holds `{}`: {what_to_do}", files::name(found)))
     });
-    of_kind.or_else(|| {
-        let is_known = |entry: &PathBuf| !entry.is_dir() && KINDS.iter().any(|(endings, _)| ends(entry, endings));
-        entries.iter().filter(|entry| entry.is_dir()).find_map(|below| {
-            let found = self::entries(below)?.into_iter().find(is_known)?;
-            Some(format!(
-                "`{}` lies in the folder `{}` in it: name that folder, if it is the dataset",
-                files::name(&found),
-                files::name(below)
-            ))
-        })
-    })
+    of_kind.or_else(|| below(&entries))
+}
+
+/// The same for what lies one folder deeper.
+fn below(entries: &[PathBuf]) -> Option<String> {
+    let is_known = |entry: &PathBuf| !entry.is_dir() && KINDS.iter().any(|(endings, _)| ends(entry, endings));
+    let holding = |folder: &PathBuf| Some((files::name(folder), self::entries(folder)?.into_iter().find(is_known)?));
+    let found: Vec<(String, PathBuf)> = entries.iter().filter(|entry| entry.is_dir()).filter_map(holding).collect();
+    match found.as_slice() {
+        [(folder, _), ..] if folder.contains('=') => Some(format!(
+            "the folder `{folder}` in it is a partition of a table, which is not read: write the table without partition \
+             columns, all in one folder"
+        )),
+        [(folder, file)] => Some(format!(
+            "`{}` lies in the folder `{folder}`: if that is the dataset, name that folder",
+            files::name(file)
+        )),
+        _ => None,
+    }
 }
 
 /// What lies in a folder, by name, without hidden files and those that hold no interactions.
