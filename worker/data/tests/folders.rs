@@ -150,6 +150,12 @@ fn folders_and_pieces_that_are_not_read_are_refused() {
     fs::create_dir(spark.path().join("train.csv")).unwrap();
     spark.put("train.csv/part-00000-x.csv", PAIRS);
     refused(&spark, Format::Pairs, &["train.csv", "folder of part files", "one header"]);
+    let parts = folder(&["train.csv", "test.csv"]);
+    fs::create_dir(parts.path().join("valid")).unwrap();
+    parts.put("valid/partners.csv", PAIRS);
+    assert_eq!(load(&parts, Format::Pairs).unwrap().manifest.test, 4);
+    parts.put("valid/part-00000.csv", PAIRS);
+    refused(&parts, Format::Pairs, &["valid", "folder of part files"]);
     refused(&folder(&["part-00000-x.csv", "part-00001-x.csv"]), Format::Pairs, &["pieces of one table"]);
     refused(
         &folder(&["train-00000-of-00002.csv", "train-00001-of-00002.csv"]),

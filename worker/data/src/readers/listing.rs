@@ -71,13 +71,26 @@ fn is_candidate(path: &Path, endings: &[&str]) -> Result<bool, DataError> {
 }
 
 /// Whether a folder holds the pieces of a table of Parquet, as Spark and others write them.
+///
+/// # Errors
+/// A folder of pieces of text, named as a file or a part.
 fn is_folder_of_pieces(path: &Path, ending: &str, known: bool, endings: &[&str]) -> Result<bool, DataError> {
-    if endings.contains(&"parquet") && (ending == "parquet" || (ending.is_empty() && is_part(path))) {
-        return Ok(if ending == "parquet" { known } else { holds_parquet(path, 3) });
+    let names_part = ending.is_empty() && is_part(path);
+    if endings.contains(&"parquet") {
+        if ending == "parquet" {
+            return Ok(known);
+        }
+        if names_part && holds_parquet(path, 3) {
+            return Ok(true);
+        }
     }
-    let is_piece = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("part");
+    let is_piece = |entry: fs::DirEntry| {
+        let (stem, ending) = stem_and_ending(&entry.path());
+        let number = stem.strip_prefix("part").unwrap_or("part");
+        !number.starts_with(char::is_alphabetic) && (endings.contains(&ending.as_str()) || (known && ending.is_empty()))
+    };
     let has_pieces = || fs::read_dir(path).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_piece)));
-    if known && has_pieces() {
+    if (known || names_part) && has_pieces() {
         return Err(DataError::malformed(
             path,
             "this is a folder of part files, which are read from Parquet alone",
