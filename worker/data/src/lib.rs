@@ -40,5 +40,5 @@ pub use embeddings::{Embeddings, TextNeed, TextTables};
 pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
-pub use readers::{parquet, recbole};
+pub use readers::{guess_format, parquet, recbole};
 pub use reading::{ColumnReading, FileReading, Reading};

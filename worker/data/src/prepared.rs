@@ -25,12 +25,26 @@ const BLOCK: usize = 1 << 16;
 /// A folder that holds something else (nothing is touched), ids that do not fit a line, text tables of another size,
 /// values that are not finite, or a failing disk.
 pub fn write(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
+    write_checked(folder, dataset, |_| Ok(()))
+}
+
+/// As [`write`]; `check` is given the written files under a temporary name, before they take their place, and what it
+/// returns is returned.
+///
+/// # Errors
+/// Those of [`write`] and of `check`; `folder` is then as it was before.
+pub fn write_checked<T, E: From<DataError>>(
+    folder: &Path,
+    dataset: &Dataset,
+    check: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
     if folder.exists() && !folder.join("trn.npz").is_file() && !is_empty(folder) {
         return Err(DataError::malformed(
             folder,
             "the folder holds something that is not a prepared dataset",
             "name a new folder, or empty this one",
-        ));
+        )
+        .into());
     }
     let parent = match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -38,13 +52,18 @@ pub fn write(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
     };
     fs::create_dir_all(parent).map_err(DataError::write(parent))?;
     let fresh = durable::temporary(folder);
-    let written = fill(&fresh, dataset).and_then(|()| exchange(&fresh, folder));
+    let filled = fill(&fresh, dataset).map_err(E::from).and_then(|()| check(&fresh));
+    let written = filled.and_then(|checked| {
+        exchange(&fresh, folder)?;
+        Ok(checked)
+    });
     if written.is_err() {
         // the error itself says more than a failure to tidy up would
         let _ = fs::remove_dir_all(&fresh);
     }
-    written?;
-    durable::sync_folder(parent).map_err(DataError::write(parent))
+    let checked = written?;
+    durable::sync_folder(parent).map_err(DataError::write(parent))?;
+    Ok(checked)
 }
 
 fn is_empty(folder: &Path) -> bool {

@@ -45,16 +45,10 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     if !args.json {
         tell(&args.read.folder, format, &dataset.manifest);
     }
-    prepared::write(&args.dest, &dataset)?;
-    let written = read_back(&args.dest)?;
-    let digest = dataset.manifest.digest.clone();
-    if written.digest != digest {
-        anyhow::bail!(
-            "{} does not hold what was read: its digest is {}, not {digest}",
-            args.dest.display(),
-            written.digest
-        );
-    }
+    // checked before it has its name, so that --dest never holds what cannot be trained on
+    let written = prepared::write_checked(&args.dest, &dataset, |fresh| {
+        same_dataset(read_back(fresh)?, &dataset.manifest.digest)
+    })?;
     if args.json {
         // what was repaired is no longer there to be repaired
         let manifest = DatasetManifest { repairs: dataset.manifest.repairs, ..written };
@@ -94,6 +88,14 @@ fn tell(folder: &str, format: FormatName, manifest: &DatasetManifest) {
     super::read::tell_how(manifest);
 }
 
+/// What was read back, if it is what was written.
+fn same_dataset(written: DatasetManifest, digest: &str) -> anyhow::Result<DatasetManifest> {
+    if written.digest != digest {
+        anyhow::bail!("what was written is not what was read: its digest is {}, not {digest}", written.digest);
+    }
+    Ok(written)
+}
+
 fn read_back(dest: &Path) -> anyhow::Result<DatasetManifest> {
     let data = Data::at(dest.display().to_string(), Format::Npz);
     // its parts lie apart: the seed decides nothing
@@ -128,6 +130,19 @@ mod tests {
         let written = read_back(&args.dest).unwrap();
         assert_eq!(written.digest, read.dataset.manifest.digest);
         assert_eq!(std::fs::read_to_string(args.dest.join("users.txt")).unwrap().lines().count() as u64, written.users);
+    }
+
+    /// Each item occurs once, so most items of the test part are not in training.
+    #[test]
+    fn a_split_of_our_own_is_imported_whatever_it_holds() {
+        let root = tempfile::tempdir().unwrap();
+        let source = root.path().join("once");
+        std::fs::create_dir(&source).unwrap();
+        let lines: String = (0..300).map(|k| format!("u{},i{k},5\n", k % 30)).collect();
+        std::fs::write(source.join("all.csv"), format!("user,item,rating\n{lines}")).unwrap();
+        let args = args(&source, root.path().join("new"));
+        run(&args).unwrap();
+        assert_eq!(read_back(&args.dest).unwrap().items, 300);
     }
 
     #[test]

@@ -125,26 +125,9 @@ pub(super) fn tell_how(manifest: &DatasetManifest) {
 
 /// The format whose files the folder has.
 fn guess_format(folder: &Path) -> Result<FormatName, Usage> {
-    let Ok(entries) = folder.read_dir() else {
-        return Err(Usage(format!("{} is no folder that can be read", folder.display())));
-    };
-    let names: Vec<String> =
-        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().to_lowercase()).collect();
-    let plain = |name: &String| -> String {
-        name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name).to_owned()
-    };
-    let has = |ending: &str| names.iter().any(|name| plain(name).ends_with(ending));
-    let pickled = ["trn_mat.pkl", "trn_mat.pickle", "train_mat.pkl", "train_mat.pickle"];
-    match () {
-        () if has(".inter") => Ok(FormatName::Recbole),
-        () if names.iter().any(|name| pickled.contains(&name.as_str())) => Ok(FormatName::Rlmrec),
-        () if has(".npz") => Ok(FormatName::Npz),
-        () if [".csv", ".tsv", ".dat", "u.data", ".parquet"].iter().any(|ending| has(ending)) => Ok(FormatName::Pairs),
-        () => Err(Usage(format!(
-            "{} has no .npz, .inter, .csv, .tsv or .parquet file and no trn_mat.pkl: say what lies there with --format pairs (a \
-             `user item` line each) or --format adjacency (a `user item item ...` line each)",
-            folder.display()
-        ))),
+    match accord_data::guess_format(folder) {
+        Ok(format) => Ok(format.into()),
+        Err(error) => Err(Usage(error.to_string())),
     }
 }
 
@@ -155,18 +138,14 @@ mod tests {
     #[test]
     fn format_is_told_by_the_files_or_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
-        put("train.txt");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("train.txt"), "").unwrap();
         assert!(guess_format(folder.path()).unwrap_err().0.contains("--format"));
-        put("usr_emb_np.pkl");
-        assert!(guess_format(folder.path()).is_err());
-        put("trn.npz");
+        std::fs::remove_file(path("train.txt")).unwrap();
+        std::fs::write(path("trn.npz"), "").unwrap();
         assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Npz);
-        put("trn_mat.pkl");
-        assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Rlmrec);
-        put("a.inter");
-        assert_eq!(guess_format(folder.path()).unwrap(), FormatName::Recbole);
-        assert!(guess_format(&folder.path().join("absent")).is_err());
+        assert!(guess_format(&path("trn.npz")).unwrap_err().0.contains("name the folder"));
+        assert!(guess_format(&path("absent")).is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! LightGCN's lists: `user item item ...` a line, separated by blanks or by `data.separator`. A user may have no item, or
-//! several lines. Ids with brackets, commas or colons are no ids but another form of list, and are refused.
+//! several lines. Ids with brackets, commas or colons are no ids but another form of list, and are refused; `list_forms` looks
+//! at all lines together.
 
 use super::fields::{Fields, Separator, Splitter};
 use super::files::{self, Located};
-use super::layout::quote_error;
+use super::layout::{self, quote_error};
+use super::list_forms::Forms;
 use super::records::Records;
 use super::tables::{settle, sides};
 use super::text::TextFile;
@@ -35,6 +37,7 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
         let (mut splitter, mut fields) = (Splitter::new(separator.clone(), false), Fields::default());
         let mut records = Records::default();
         let (mut lines, mut words_first) = (0u64, false);
+        let mut forms = Forms::default();
         while let Some((number, line)) = file.next_line()? {
             if line.trim().is_empty() {
                 continue;
@@ -43,10 +46,12 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
             refuse_other_lists(&path, number, &fields, &separator)?;
             lines += 1;
             match lines {
+                1 if names_columns(&path, &fields, source) => return Err(header(&path)),
                 1 => words_first = !fields.iter().any(has_digit),
                 2 if words_first && fields.iter().all(has_digit) => return Err(header(&path)),
                 _ => {}
             }
+            forms.take(&fields);
             let [users, items] = &mut sides;
             let user = users.number(fields.get(0).unwrap_or_default(), number)?;
             for item in fields.iter().skip(1).filter(|item| !item.is_empty()) {
@@ -59,6 +64,7 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
         if records.is_empty() {
             return Err(DataError::Empty { path, advice: "no user has an item".into() });
         }
+        forms.refuse(&path, &records)?;
         let first = records.pairs.first().map_or(String::new(), |&(user, item)| {
             format!("user `{}`, item `{}`", sides[0].token(user), sides[1].token(item))
         });
@@ -82,11 +88,26 @@ fn has_digit(field: &str) -> bool {
     field.contains(|c: char| c.is_ascii_digit())
 }
 
+/// `user items`, `user_id item_id item_id`, or a comment.
+fn names_columns(path: &Path, fields: &Fields, source: &Source) -> bool {
+    let (Some(user), Some(item)) = (fields.get(0), fields.get(1)) else { return false };
+    if ["#", "%", "//"].contains(&user) {
+        return true;
+    }
+    let item = item.to_lowercase();
+    let item = item.trim_end_matches(|c: char| !c.is_alphabetic()).trim_end_matches("list");
+    let item = item.trim_end_matches(|c: char| !c.is_alphabetic()).trim_end_matches('s');
+    let names = [user.to_owned(), item.to_owned()];
+    let found = layout::by_names(path, &names, &[], source.data);
+    // a single letter may be an id
+    user.len() > 1 && found.is_ok_and(|columns| (columns.user, columns.item) == (0, 1))
+}
+
 fn header(path: &Path) -> DataError {
     DataError::at_line(
         path,
         1,
-        "the line has words where the next ones have numbers: it is a header",
+        "the line names columns, or has words where the next ones have numbers: it is a header",
         "remove it: each line is `user item item ...`",
     )
 }

@@ -1,6 +1,7 @@
 //! Which files of a folder are the dataset's parts, and what a reader hands over. Reads no contents but plain text.
 
-use super::rlmrec;
+pub(crate) use super::listing::{is_beside, list};
+use super::{rlmrec, unread};
 use crate::error::DataError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,25 +68,23 @@ impl<T> Parts<T> {
 const TRAIN: [&str; 4] = ["trn", "train", "trn_mat", "train_mat"];
 const VALIDATION: [&str; 6] = ["val", "valid", "validation", "val_mat", "valid_mat", "dev"];
 const TEST: [&str; 4] = ["tst", "test", "tst_mat", "test_mat"];
-/// Files of a dataset's folder that never hold interactions: lists of ids, notes, text tables.
-const BESIDE: [&str; 11] = [
-    "users",
-    "items",
-    "item_titles",
-    "readme",
-    "user_list",
-    "item_list",
-    "license",
-    "usr_emb",
-    "itm_emb",
-    "usr_intent_emb",
-    "itm_intent_emb",
-];
-
 /// The parts of a dataset, and the files that were passed over where one had to be chosen.
 pub(crate) struct Located {
     pub(crate) parts: Parts<PathBuf>,
     pub(crate) passed_over: Vec<String>,
+}
+
+impl Located {
+    /// The parts among `files`; the others are passed over. A part that is the dataset's folder itself holds its pieces.
+    pub(crate) fn among(files: &[PathBuf], parts: Parts<PathBuf>) -> Located {
+        let read = parts.each();
+        let is_read = |file: &PathBuf| {
+            let inside = |part: &Path| file.parent() == Some(part) && is_piece(file);
+            read.iter().any(|part| *part == file || inside(part))
+        };
+        let passed_over = files.iter().filter(|file| !is_read(file)).map(|file| name(file)).collect();
+        Located { parts, passed_over }
+    }
 }
 
 /// Finds the parts among the files with one of these endings. `pick` chooses one of several files that are named as no
@@ -100,8 +99,14 @@ pub(crate) fn locate(
 
 /// Whether a file's name is that of a part.
 pub(crate) fn is_part(path: &Path) -> bool {
-    let stem = stem(path);
-    TRAIN.iter().chain(&VALIDATION).chain(&TEST).any(|name| *name == stem)
+    TRAIN.iter().chain(&VALIDATION).chain(&TEST).any(|name| *name == part_name(path))
+}
+
+/// Whether a file is one of several that are one table together, as Spark and Dask name them: `part-00000.parquet`.
+pub(crate) fn is_piece(path: &Path) -> bool {
+    let (stem, ending) = stem_and_ending(path);
+    let number = stem.strip_prefix("part").filter(|rest| !rest.starts_with(char::is_alphabetic));
+    ending == "parquet" && number.is_some_and(|rest| !rest.is_empty()) && path.is_file()
 }
 
 /// As [`locate`], among these files of the folder.
@@ -112,7 +117,7 @@ pub(crate) fn assign(
     pick: &dyn Fn(&[PathBuf]) -> Option<PathBuf>,
 ) -> Result<Located, DataError> {
     let one = |what: &'static str, names: &[&str]| -> Result<Option<PathBuf>, DataError> {
-        let mut found = files.iter().filter(|f| names.contains(&stem(f).as_str()));
+        let mut found = files.iter().filter(|f| names.contains(&part_name(f).as_str()));
         match (found.next(), found.next()) {
             (Some(first), None) => Ok(Some(first.clone())),
             (None, _) => Ok(None),
@@ -120,7 +125,7 @@ pub(crate) fn assign(
                 folder: folder.into(),
                 what,
                 names: join_names(&[first.clone(), second.clone()]),
-                advice: "keep one of them",
+                advice: if is_numbered(first) && is_numbered(second) { JOIN_NUMBERED } else { "keep one of them" },
             }),
         }
     };
@@ -136,17 +141,14 @@ pub(crate) fn assign(
         (Some(train), validation, Some(test)) => Parts::Apart { train, validation, test },
         (Some(train), None, None) => Parts::Whole(train),
         (Some(_), Some(_), None) => return Err(missing("test", "test")),
-        (None, None, None) => {
-            let chosen = if files.len() > 1 { pick(&files) } else { None };
-            if let Some(one) = chosen {
-                let others: Vec<PathBuf> = files.iter().filter(|file| **file != one).cloned().collect();
-                return Ok(Located { parts: Parts::Whole(one), passed_over: names(&others) });
-            }
-            single(folder, &files, endings)?
-        }
+        (None, None, None) => match if files.len() > 1 { pick(&files) } else { None } {
+            Some(chosen) => Parts::Whole(chosen),
+            None => single(folder, &files, endings)?,
+        },
         (None, _, _) => return Err(missing("training", "train")),
     };
-    Ok(Located { parts, passed_over: vec![] })
+    parts.each().into_iter().try_for_each(|part| refuse_lone_piece(part))?;
+    Ok(Located::among(&files, parts))
 }
 
 /// The only file there is.
@@ -155,7 +157,7 @@ fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<Pa
         [only] => Ok(Parts::Whole(only.clone())),
         [] => Err(DataError::Missing {
             path: folder.join(format!("train.{}", endings[0])),
-            advice: rlmrec::instead_of_interactions(folder).unwrap_or_else(|| {
+            advice: rlmrec::instead_of_interactions(folder).or_else(|| unread::advice(folder)).unwrap_or_else(|| {
                 let endings = endings.join(", .");
                 format!("the folder has no interaction file ending in .{endings}: check data.path and data.format")
             }),
@@ -164,34 +166,46 @@ fn single(folder: &Path, files: &[PathBuf], endings: &[&str]) -> Result<Parts<Pa
             folder: folder.into(),
             what: "interactions",
             names: join_names(files),
-            advice: "name the parts train, valid and test, or leave one file to be split",
+            advice: match files.iter().all(|file| is_numbered(file) || stem(file).starts_with("part-")) {
+                true => JOIN_NUMBERED,
+                false => "name the parts train, valid and test, or leave one file to be split",
+            },
         }),
     }
 }
 
-/// Files of `folder` with one of the endings, by name, without those known to hold something else.
-pub(crate) fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-    if !folder.is_dir() {
-        return Err(DataError::Missing {
-            path: folder.into(),
-            advice: "data.path must name a folder; it is relative to the folder of the job file".into(),
-        });
+const JOIN_NUMBERED: &str = "they are the pieces of one table: put pieces of Parquet into a folder named as the part, such \
+                             as train, and join pieces of text to one file with one header";
+
+/// `train` of `train-00000-of-00001.parquet`, as Hugging Face numbers the pieces of a part; else the name without its
+/// ending.
+fn part_name(path: &Path) -> String {
+    let stem = stem(path);
+    numbered(&stem).map_or(stem.clone(), |(name, _)| name.into())
+}
+
+/// The name and the number of pieces of `train-00000-of-00002`.
+fn numbered(stem: &str) -> Option<(&str, u32)> {
+    let (rest, total) = stem.rsplit_once("-of-")?;
+    let (name, number) = rest.rsplit_once('-')?;
+    number.parse::<u32>().ok()?;
+    Some((name, total.parse().ok()?))
+}
+
+fn is_numbered(path: &Path) -> bool {
+    numbered(&stem(path)).is_some()
+}
+
+/// A file whose name says that it is one of several, where the others are not there.
+fn refuse_lone_piece(path: &Path) -> Result<(), DataError> {
+    match numbered(&stem(path)) {
+        Some((_, total)) if total > 1 => Err(DataError::malformed(
+            path,
+            format!("this is one of {total} pieces of a table, by its name"),
+            JOIN_NUMBERED,
+        )),
+        _ => Ok(()),
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
-        let path = entry.map_err(DataError::read(folder))?.path();
-        let (stem, ending) = stem_and_ending(&path);
-        // macOS leaves `._name` beside files, and editors their own
-        let hidden = stem.is_empty() || stem.starts_with('.');
-        let known = endings.contains(&ending.as_str()) && !BESIDE.contains(&stem.as_str());
-        // Spark and others write a table as a folder of part files
-        let in_parts = endings.contains(&"parquet") && (ending == "parquet" || is_part(&path)) && path.is_dir();
-        if !hidden && ((known && path.is_file()) || in_parts) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// `train` and `csv` of `Train.csv.gz`: in lower case, without the ending of a compressed file.

@@ -1,10 +1,14 @@
 //! Dataset files -> interactions with internal ids, in three parts, and a catalog.
 //!
 //! # Layout
-//! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each.
+//! * `pairs` (with `columns` for Parquet), `adjacency`, `recbole`, `npz`, `rlmrec`: one format each. `recbole_header`:
+//!   columns that were left over and are no user or item.
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
+//!   `list_forms`: what is no list of items.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
-//! * `files`: which files are which part. `tables`: external ids. `strangers`: held-out ids that training does not have.
+//! * `files`: which files are which part. `listing`: which files may be. `guess`: of which format. `unread`: what is there instead. `pieces`: a table in
+//!   several files. `tables`: external ids. `strangers`: held-out ids that training does not have. `square`: matrices that
+//!   are no interactions.
 //! * `split`: holding interactions out. `movielens`: titles. `parquet`: columns of Parquet files.
 //!
 //! Nothing here deduplicates across parts or judges whether the data can be trained on: `dataset` does.
@@ -13,8 +17,11 @@ mod adjacency;
 mod columns;
 mod fields;
 mod files;
+mod guess;
 mod ids;
 mod layout;
+mod list_forms;
+mod listing;
 mod matrices;
 mod movielens;
 pub(crate) mod npy;
@@ -22,13 +29,17 @@ pub(crate) mod npz;
 mod pairs;
 pub mod parquet;
 pub(crate) mod pickle;
+mod pieces;
 pub mod recbole;
+mod recbole_header;
 mod records;
 pub(crate) mod rlmrec;
 mod split;
+mod square;
 mod strangers;
 mod tables;
 mod text;
+mod unread;
 
 use crate::error::DataError;
 use crate::manifest::Repairs;
@@ -36,6 +47,7 @@ use crate::reading::Reading;
 use accord_spec::{Data, Format, Split};
 pub(crate) use files::join_names;
 use files::{Parts, Wanted};
+pub use guess::guess_format;
 use records::Records;
 use std::path::Path;
 pub(crate) use tables::Catalog;
@@ -66,7 +78,7 @@ pub(crate) struct Found {
 /// Reads the dataset in `folder` and splits what does not lie apart.
 pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs) -> Result<Content, DataError> {
     let none = |_: &[std::path::PathBuf]| None;
-    let located = match data.format {
+    let mut located = match data.format {
         Format::Npz => files::locate(folder, &["npz"], &none)?,
         Format::Pairs => pairs::locate(folder, data)?,
         Format::Adjacency => files::locate(folder, &adjacency::ENDINGS, &none)?,
@@ -75,14 +87,29 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
     };
     let wanted = Wanted { min_rating: data.min_rating, time: located.parts.needs_split() && data.split == Split::Time };
     let source = Source { folder, data, wanted };
-    let Found { catalog, parts, reading } = match data.format {
+    let passed_over = std::mem::take(&mut located.passed_over);
+    let whole = match &located.parts {
+        Parts::Whole(path) if data.format == Format::Npz => Some(path.clone()),
+        Parts::Whole(_) | Parts::Apart { .. } => None,
+    };
+    let Found { catalog, parts, mut reading } = match data.format {
         Format::Npz => npz::read(&source, located, repairs)?,
         Format::Pairs => pairs::read(&source, located, repairs)?,
         Format::Adjacency => adjacency::read(&source, located, repairs)?,
         Format::Recbole => recbole::read(&source, located, repairs)?,
         Format::Rlmrec => rlmrec::read(&source, located, repairs)?,
     };
-    strangers::refuse(&parts, &catalog, &reading)?;
+    if let Some(path) = whole {
+        square::refuse(&path, &parts, &catalog)?;
+    }
+    reading.passed_over.extend(passed_over.into_iter().filter(|name| !is_text(data, name)));
+    strangers::refuse(&source, &parts, &catalog, &reading)?;
     let [train, validation, test] = split::into_three(parts, data, seed, repairs);
     Ok(Content { catalog, train, validation, test, reading })
+}
+
+/// Whether the job names a file as a text table.
+fn is_text(data: &Data, name: &str) -> bool {
+    let files = data.text_files();
+    [files.user_profile, files.item_profile, files.user_intent, files.item_intent].iter().any(|file| file == name)
 }

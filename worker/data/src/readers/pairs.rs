@@ -7,7 +7,7 @@ use super::layout::{self, Columns, Layout, Role, SAME_FIELDS, quote_error, width
 use super::records::Records;
 use super::tables::{Names, settle, sides};
 use super::text::TextFile;
-use super::{Found, Source, columns, movielens};
+use super::{Found, Source, columns, movielens, pieces};
 use crate::error::DataError;
 use crate::manifest::{Repair, Repairs};
 use crate::reading::{ColumnReading, FileReading, Reading};
@@ -16,20 +16,22 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const ENDINGS: [&str; 6] = ["txt", "csv", "tsv", "dat", "data", "parquet"];
 
-/// The files of the parts. Part files of Parquet (`part-00000.parquet`, ...) are one table. Of several files that are named as no part: the one called `ratings` or `interactions`, or the
+/// The files of the parts. Pieces of Parquet (`part-00000.parquet`, ...) are one table, the folder itself, if no other file
+/// may hold interactions. Of several files that are named as no part: the one called `ratings` or `interactions`, or the
 /// only one whose header names a user and an item.
 pub(crate) fn locate(folder: &Path, data: &Data) -> Result<Located, DataError> {
     files::locate(folder, &ENDINGS, &|files| {
-        let is_part_file = |file: &PathBuf| files::name(file).starts_with("part") && columns::is_columns(file);
-        if files.iter().all(is_part_file) {
-            return Some(folder.into());
-        }
-        let names_both = |file: &&PathBuf| match columns::is_columns(file) {
+        let names_both = |file: &PathBuf| match columns::is_columns(file) {
             true => columns::names_interactions(file, data),
             false => layout::names_interactions(file, data),
         };
-        let named = |file: &&PathBuf| matches!(files::stem_and_ending(file).0.as_str(), "ratings" | "interactions");
-        only(files.iter().filter(named)).or_else(|| only(files.iter().filter(names_both)))
+        let named = |file: &PathBuf| matches!(files::stem(file).as_str(), "ratings" | "interactions");
+        let holds = |file: &PathBuf| named(file) || names_both(file) || files::stem(file).starts_with("part");
+        if files.iter().any(|file| files::is_piece(file)) {
+            let alone = !files.iter().any(|file| !files::is_piece(file) && holds(file));
+            return alone.then(|| folder.into());
+        }
+        only(files.iter().filter(|file| named(file))).or_else(|| only(files.iter().filter(|file| names_both(file))))
     })
 }
 
@@ -40,11 +42,11 @@ fn only<'a>(mut files: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
 pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
     let Source { folder, data, .. } = source;
     let mut sides = sides(folder, data.missing_ids)?;
-    let mut reading = Reading { passed_over: located.passed_over, ..Reading::default() };
+    let mut reading = Reading::default();
     let (mut doubtful, mut first_part) = (Vec::new(), None);
     let parts = located.parts.try_map(|path| {
         if columns::is_columns(&path) {
-            return columns::read(&path, source, &mut sides, repairs, &mut reading);
+            return pieces::read(&path, source, &mut sides, repairs, &mut reading);
         }
         let table = Table { layout: layout::find(&path, data)?, path };
         same_columns(first_part.get_or_insert_with(|| table.clone()), &table, repairs)?;

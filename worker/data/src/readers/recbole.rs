@@ -3,11 +3,12 @@
 use super::files::{self, Located, Parts};
 use super::pairs::Table as InteractionTable;
 use super::tables::{settle, sides};
-use super::{Found, Source, layout};
+use super::text::TextFile;
+use super::{Found, Source, layout, recbole_header, unread};
 use crate::error::DataError;
 use crate::manifest::Repairs;
 use crate::reading::Reading;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// A whole `.item` or `.user` file, for titles, genres, ages and the like.
@@ -53,12 +54,14 @@ impl Table {
     }
 }
 
+const KINDS: [&str; 4] = ["token", "token_seq", "float", "float_seq"];
+
 fn header(path: &Path, text: &str) -> Result<Vec<Column>, DataError> {
     let first = text.lines().next().unwrap_or_default();
     let mut columns = Vec::new();
     for field in first.split('\t').map(str::trim) {
         match field.rsplit_once(':') {
-            Some((name, kind)) if matches!(kind, "token" | "token_seq" | "float" | "float_seq") => {
+            Some((name, kind)) if KINDS.contains(&kind) => {
                 columns.push(Column { name: name.into(), kind: kind.into() });
             }
             _ => {
@@ -74,61 +77,112 @@ fn header(path: &Path, text: &str) -> Result<Vec<Column>, DataError> {
     Ok(columns)
 }
 
-/// `NAME.train.inter` and so on where they exist, else the one `.inter` file.
+/// `NAME.train.inter` and so on where they exist, else the one `.inter` file. Files of two datasets are refused: parts of
+/// different ones must not be put together.
 pub(crate) fn locate(folder: &Path) -> Result<Located, DataError> {
     let files = files::list(folder, &["inter"])?;
-    let part = |names: &[&str]| {
-        files.iter().find(|file| {
-            let (stem, _) = files::stem_and_ending(file);
-            names.iter().any(|name| stem.ends_with(&format!(".{name}")))
-        })
+    let ambiguous = |what: &'static str, advice: &'static str| DataError::Ambiguous {
+        folder: folder.into(),
+        what,
+        names: files::join_names(&files),
+        advice,
     };
-    let parts = match (part(&["train"]), part(&["valid", "val"]), part(&["test"])) {
-        (Some(train), validation, Some(test)) => {
-            Parts::Apart { train: train.clone(), validation: validation.cloned(), test: test.clone() }
+    let parts = match files.as_slice() {
+        [] => {
+            let advice = "the folder has no RecBole interaction file: check data.path and data.format";
+            return Err(DataError::Missing {
+                path: folder.join("NAME.inter"),
+                advice: unread::advice(folder).unwrap_or_else(|| advice.into()),
+            });
         }
-        _ => match files.as_slice() {
-            [only] => Parts::Whole(only.clone()),
-            [] => {
-                return Err(DataError::Missing {
-                    path: folder.join("NAME.inter"),
-                    advice: "the folder has no RecBole interaction file: check data.path and data.format".into(),
-                });
+        _ => {
+            let named = |part: Option<usize>| files.iter().filter(move |file| part_of(file).1 == part);
+            let names: HashSet<String> = files.iter().map(|file| part_of(file).0).collect();
+            if names.len() > 1 {
+                return Err(ambiguous("dataset", "keep the files of one dataset in a folder"));
             }
-            _ => {
-                return Err(DataError::Ambiguous {
-                    folder: folder.into(),
-                    what: "interactions",
-                    names: files::join_names(&files),
-                    advice: "leave one .inter file, or NAME.train.inter, NAME.valid.inter and NAME.test.inter",
-                });
+            if [None, Some(0), Some(1), Some(2)].into_iter().any(|part| named(part).count() > 1) {
+                let advice = "leave one .inter file, or NAME.train.inter, NAME.valid.inter and NAME.test.inter";
+                return Err(ambiguous("interactions", advice));
             }
-        },
+            let missing = |part: &str| DataError::Missing {
+                path: folder.join(format!("{}.{part}.inter", part_of(&files[0]).0)),
+                advice: "the folder has other parts of the dataset: add it, or leave one file to be split".into(),
+            };
+            match [Some(0), Some(1), Some(2), None].map(|part| named(part).next().cloned()) {
+                [Some(train), validation, Some(test), _] => Parts::Apart { train, validation, test },
+                [None, None, None, Some(whole)] | [Some(whole), None, None, None] => Parts::Whole(whole),
+                [Some(_), None, None, Some(_)] => {
+                    return Err(ambiguous("interactions", "remove the training part, or add the test part"));
+                }
+                [Some(_), Some(_), None, _] => return Err(missing("test")),
+                [None, ..] => return Err(missing("train")),
+            }
+        }
     };
-    Ok(Located { parts, passed_over: vec![] })
+    Ok(Located::among(&files, parts))
+}
+
+/// `ml` and 0, 1 or 2 of `ml.train.inter`, `ml.valid.inter` and `ml.test.inter`; no number for a whole.
+fn part_of(path: &Path) -> (String, Option<usize>) {
+    let stem = files::stem(path);
+    let (name, part) = stem.rsplit_once('.').unwrap_or(("", &stem));
+    match part {
+        "train" => (name.into(), Some(0)),
+        "valid" | "val" | "validation" => (name.into(), Some(1)),
+        "test" => (name.into(), Some(2)),
+        _ => (stem, None),
+    }
 }
 
 pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> Result<Found, DataError> {
     let Source { folder, data, .. } = source;
     let mut sides = sides(folder, data.missing_ids)?;
     let mut reading = Reading::default();
+    let name = located.parts.each().first().map_or(String::new(), |file| part_of(file).0);
     let parts = located.parts.try_map(|path| {
+        refuse_unknown_types(&path)?;
         let layout = layout::find_typed(&path, data)?;
+        recbole_header::refuse(&path, &layout, data)?;
         InteractionTable { path, layout }.read(source, &mut sides, repairs, &mut reading)
     })?;
     let (mut catalog, parts, [users, items]) = settle(folder, sides, parts)?;
     (reading.users, reading.items) = (users, items);
-    if catalog.item_titles.is_none() {
-        catalog.item_titles = titles(folder, &catalog.item_ids)?;
+    let mut items = files::list(folder, &["item"])?;
+    if catalog.item_titles.is_none()
+        && let Some(place) = items.iter().position(|file| files::stem(file) == name)
+    {
+        catalog.item_titles = titles(&items.remove(place), &catalog.item_ids)?;
     }
+    reading.passed_over = files::names(&items);
     Ok(Found { catalog, parts, reading })
 }
 
-/// Titles from the `.item` file, where there is exactly one and it has a column that sounds like a title. An item it
-/// does not list keeps its id as its title.
-fn titles(folder: &Path, item_ids: &[String]) -> Result<Option<Vec<String>>, DataError> {
-    let files = files::list(folder, &["item"])?;
-    let [path] = files.as_slice() else { return Ok(None) };
+/// A type that is written in another way: the reader of headers would say that there is none.
+fn refuse_unknown_types(path: &Path) -> Result<(), DataError> {
+    let mut file = TextFile::open(path)?;
+    let Some((number, line)) = file.next_line()? else { return Ok(()) };
+    let typed = line.split(['\t', ',']).filter_map(|field| field.trim().rsplit_once(':'));
+    let unknown = |(_, kind): &(&str, &str)| !KINDS.contains(kind) && !kind.contains(char::is_whitespace);
+    let blank =
+        |(_, kind): &(&str, &str)| kind.starts_with(' ') && KINDS.contains(&kind.trim().to_lowercase().as_str());
+    let all: Vec<(&str, &str)> = typed.collect();
+    // a header has a known type somewhere, however it is written
+    if !all.iter().any(|(_, kind)| KINDS.contains(&kind.trim().to_lowercase().as_str())) {
+        return Ok(());
+    }
+    let Some((name, kind)) = all.iter().find(|field| unknown(field) || blank(field)) else { return Ok(()) };
+    Err(DataError::at_line(
+        path,
+        number,
+        format!("the type `{kind}` of the column `{name}` is not one of RecBole's"),
+        "write token, token_seq, float or float_seq behind the colon, in small letters and without a blank",
+    ))
+}
+
+/// Titles from the `.item` file of the dataset, where it has a column that sounds like a title. An item it does not list
+/// keeps its id as its title.
+fn titles(path: &Path, item_ids: &[String]) -> Result<Option<Vec<String>>, DataError> {
     let table = Table::read(path)?;
     let id = table.column("item_id").unwrap_or(0);
     let title = table.columns.iter().position(|c| c.name.contains("title"));

@@ -1,19 +1,33 @@
 //! Held-out files whose users or items are not those of training: columns in another order, or ids in another form. Metrics
 //! over them would be numbers about nobody, so they are refused.
 
+use super::Source;
 use super::files::Parts;
 use super::records::Records;
 use super::tables::Catalog;
 use crate::error::{DataError, Side};
 use crate::reading::Reading;
+use accord_spec::Format;
 use std::collections::HashSet;
 
 /// Share of a part's users or items that may be unknown in training.
 const MOST_UNKNOWN: f64 = 0.9;
 
+/// Where `users.txt` and `items.txt` fix the rows and columns of matrices, as in Accord's own form, ids have one form and
+/// one place: such a split is taken as it is.
+///
 /// # Errors
 /// A validation or test part of which nine in ten users or items have no training interaction.
-pub(crate) fn refuse(parts: &Parts<Records>, catalog: &Catalog, reading: &Reading) -> Result<(), DataError> {
+pub(crate) fn refuse(
+    source: &Source,
+    parts: &Parts<Records>,
+    catalog: &Catalog,
+    reading: &Reading,
+) -> Result<(), DataError> {
+    let matrices = matches!(source.data.format, Format::Npz | Format::Rlmrec);
+    if matrices && ["users.txt", "items.txt"].iter().all(|list| source.folder.join(list).is_file()) {
+        return Ok(());
+    }
     let Parts::Apart { train, validation, test } = parts else { return Ok(()) };
     let held_out = [validation.as_ref(), Some(test)].into_iter().flatten();
     // the reading lists the files in this order
@@ -25,7 +39,8 @@ pub(crate) fn refuse(parts: &Parts<Records>, catalog: &Catalog, reading: &Readin
             if (unknown.len() as f64) < MOST_UNKNOWN * own.len() as f64 || unknown.is_empty() {
                 continue;
             }
-            let swapped = unknown_that_others_have(&unknown, side, train, catalog);
+            // rows and columns of matrices have the same numbers
+            let swapped = if matrices { 0 } else { unknown_that_others_have(&unknown, side, train, catalog) };
             return Err(error(side, &file.file, &unknown, own.len(), &known, swapped, catalog));
         }
     }
@@ -62,7 +77,10 @@ fn error(
     let mut usual: Vec<u32> = known.iter().copied().collect();
     usual.sort_unstable();
     let advice = match side {
-        _ if 2 * swapped < unknown.len() => "write ids in all files in the same form",
+        _ if 2 * swapped < unknown.len() => {
+            "write ids in all files in the same form; or they are new: a user or item without training interactions cannot \
+             be ranked, so leave it out"
+        }
         Side::User => "they are ids of items: exchange the columns of this file, or name them in its header",
         Side::Item => "they are ids of users: exchange the columns of this file, or name them in its header",
     };
