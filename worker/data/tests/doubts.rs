@@ -17,6 +17,9 @@ fn table(header: &str, line: impl Fn(usize, usize, usize) -> String) -> String {
     std::iter::once(header.to_owned()).chain(lines).collect()
 }
 
+/// Makes a line of user, item and place.
+type Line<'a> = &'a dyn Fn(usize, usize, usize) -> String;
+
 /// Numbers of users and items, or the refusal.
 fn load(parts: &[(&str, &str)], keys: &str) -> Result<(usize, usize), String> {
     let folder = Folder::new();
@@ -74,7 +77,7 @@ fn a_header_of_words_in_every_part_is_no_interaction() {
 #[test]
 fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
     let day = |k: usize| format!("2014-04-{:02}", 1 + k % 28);
-    let cases: &[(&str, &dyn Fn(usize, usize, usize) -> String)] = &[
+    let cases: &[(&str, Line)] = &[
         ("column 1 looks like times", &|u, i, k| format!("{} 10:00:09,{u},{i}", day(k))),
         ("column 2 looks like times", &|u, i, k| format!("{u},{}T10:00:09.277Z,{i},0", day(k))),
         ("column 2 looks like times", &|u, _, k| format!("{u},{}", day(k))),
@@ -91,14 +94,14 @@ fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
 
 #[test]
 fn lists_of_items_are_no_items() {
-    let cases: &[(&str, &str, &dyn Fn(usize, usize) -> String)] = &[
-        ("a.tsv", "", &|u, i| format!("{u}\t{i},{},{}", i + 1, i + 2)),
-        ("a.tsv", "", &|u, i| format!("{u}\t{i} {} {}", i + 1, i + 2)),
-        ("a.csv", "user_id,item_id\n", &|u, i| format!("{u},\"[{i}, {}]\"", i + 1)),
-        ("a.csv", "user_id,item_id\n", &|u, i| format!("{u},{i}|{}", i + 1)),
+    let cases: &[(&str, &str, Line)] = &[
+        ("a.tsv", "", &|u, i, _| format!("{u}\t{i},{},{}", i + 1, i + 2)),
+        ("a.tsv", "", &|u, i, _| format!("{u}\t{i} {} {}", i + 1, i + 2)),
+        ("a.csv", "user_id,item_id\n", &|u, i, _| format!("{u},\"[{i}, {}]\"", i + 1)),
+        ("a.csv", "user_id,item_id\n", &|u, i, _| format!("{u},{i}|{}", i + 1)),
     ];
     for (name, header, line) in cases {
-        refused(name, &table(header, |u, i, _| line(u, i)), "", &["holds lists, not ids"]);
+        refused(name, &table(header, line), "", &["holds lists, not ids"]);
     }
     refused("a.txt", &table("", |u, i, _| format!("{u} {i}:1")), "", &["libFM"]);
 }

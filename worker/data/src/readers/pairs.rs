@@ -274,16 +274,14 @@ struct Body<'a> {
 impl Body<'_> {
     fn take(&mut self, fields: &Fields) -> Result<(), DataError> {
         let layout = &self.table.layout;
-        if let Some((line, names)) = &layout.header {
-            if fields.line == *line {
-                return Ok(());
-            }
-            // files that were put together, each with its header
-            let is_name = |(field, name): (&str, &String)| field == name || layout::plain(field) == layout::plain(name);
-            if fields.len() == names.len() && fields.get(0) != Some("") && fields.iter().zip(names).all(is_name) {
-                self.counts.headers += 1;
-                return Ok(());
-            }
+        if layout.header.as_ref().is_some_and(|(line, _)| fields.line == *line) {
+            return Ok(());
+        }
+        let Columns { user, item, rating, time, .. } = layout.columns;
+        let is_new = fields.get(user).is_some_and(|user| !self.sides[0].has(user));
+        if is_new && self.repeats_the_header(fields) {
+            self.counts.headers += 1;
+            return Ok(());
         }
         let (path, line) = (&self.table.path, fields.line);
         if fields.len() != layout.width {
@@ -297,8 +295,9 @@ impl Body<'_> {
             self.refuse_swallowed_lines(fields)?;
         }
         let field = |column: usize| fields.get(column).unwrap_or_default();
-        let Columns { user, item, rating, time, .. } = layout.columns;
-        self.refuse_another_header(line, field(user), field(item))?;
+        if is_new {
+            self.refuse_another_header(line, field(user), field(item))?;
+        }
         let number = |column: usize, what: &str| -> Result<f64, DataError> {
             let value = if what == "rating" { layout::rating(field(column)) } else { field(column).parse().ok() };
             value.filter(|v| v.is_finite()).ok_or_else(|| {
@@ -334,9 +333,16 @@ impl Body<'_> {
         Ok(())
     }
 
+    /// Files that were put together, each with its header.
+    fn repeats_the_header(&self, fields: &Fields) -> bool {
+        let Some((_, names)) = &self.table.layout.header else { return false };
+        let is_name = |(field, name): (&str, &String)| field == name || layout::plain(field) == layout::plain(name);
+        fields.len() == names.len() && fields.get(0) != Some("") && fields.iter().zip(names).all(is_name)
+    }
+
     /// Files that were put together, the second of which has its columns in another order.
     fn refuse_another_header(&self, line: u64, user: &str, item: &str) -> Result<(), DataError> {
-        if self.sides[0].has(user) || !layout::is_known(user) || !layout::is_known(item) {
+        if !layout::is_known(user) || !layout::is_known(item) {
             return Ok(());
         }
         Err(DataError::at_line(

@@ -160,6 +160,9 @@ fn is_date(value: &str) -> bool {
 pub(crate) fn rating(field: &str) -> Option<f64> {
     const YES: [&str; 4] = ["true", "t", "yes", "y"];
     const NO: [&str; 4] = ["false", "f", "no", "n"];
+    if let Ok(number) = field.parse::<f64>() {
+        return (!number.is_nan()).then_some(number);
+    }
     let is = |words: &[&str]| words.iter().any(|word| field.eq_ignore_ascii_case(word));
     if is(&YES) {
         return Some(1.0);
