@@ -300,7 +300,7 @@ impl Body<'_> {
 }
 
 /// `true` and `false` count as 1 and 0.
-fn as_number(field: &str) -> Option<f64> {
+pub(crate) fn as_number(field: &str) -> Option<f64> {
     match field {
         "true" | "True" | "TRUE" => Some(1.0),
         "false" | "False" | "FALSE" => Some(0.0),

@@ -22,6 +22,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub struct Columns {
     file: File,
     reader: SerializedFileReader<File>,
     columns: Vec<Column>,
+    /// By column: which of the file's leaves it is.
+    leaves: Vec<usize>,
     rows: u64,
 }
 
@@ -64,6 +67,7 @@ impl Columns {
         if bytes == 0 {
             return Err(DataError::Empty { path: path.into(), advice: "write the table again".into() });
         }
+        refuse_others(path, &file)?;
         let shared = file.try_clone().map_err(DataError::read(path))?;
         let reader = guarded(|| Ok(SerializedFileReader::new(shared)?)).map_err(|error| unreadable(path, &error))?;
         let footer = reader.metadata();
@@ -79,10 +83,10 @@ impl Columns {
             None => return Err(DataError::malformed(path, "the footer's numbers of rows contradict", DAMAGED)),
         };
         let schema = footer.file_metadata().schema_descr();
-        let columns = (0..schema.num_columns())
-            .map(|leaf| kind::column(&schema.column(leaf), schema.get_column_root(leaf)))
-            .collect();
-        Ok(Columns { path: path.into(), file, reader, columns, rows })
+        let leaves: Vec<usize> = (0..schema.num_columns()).collect();
+        let column = |leaf: &usize| kind::column(&schema.column(*leaf), schema.get_column_root(*leaf));
+        let columns = leaves.iter().map(column).collect();
+        Ok(Columns { path: path.into(), file, reader, columns, leaves, rows })
     }
 
     pub fn path(&self) -> &Path {
@@ -119,14 +123,43 @@ impl Columns {
         Batches { from: self, wanted: wanted.to_vec(), group: 0, left: 0, row: 0, list_rows: FIRST_ROWS, open: vec![] }
     }
 
+    /// Puts the columns in the order of `first`'s, where both have the same names and kinds, each name once.
+    fn order_as(&mut self, first: &[Column]) {
+        let place = |wanted: &Column| self.columns.iter().position(|column| column == wanted);
+        let Some(places) = first.iter().map(place).collect::<Option<Vec<usize>>>() else { return };
+        let mut once = places.clone();
+        once.sort_unstable();
+        if once.iter().copied().eq(0..self.columns.len()) {
+            self.columns = first.to_vec();
+            self.leaves = places.into_iter().map(|place| self.leaves[place]).collect();
+        }
+    }
+
+    /// Refuses an id that differs from another by nothing one can see, or that no list of ids could hold. `row`: as the
+    /// caller counts.
+    ///
+    /// # Errors
+    /// An id with blanks around it, or with a line break.
+    pub(crate) fn refuse_blanks(&self, column: usize, row: u64, id: &str) -> Result<(), DataError> {
+        if id.trim() == id && !id.contains(['\n', '\r']) {
+            return Ok(());
+        }
+        let name = self.columns.get(column).map_or("", |column| column.name.as_str());
+        Err(DataError::malformed(
+            &self.path,
+            format!("row {row}: the id {id:?} in `{name}` has a blank or a line break at its end or in it"),
+            format!("strip the ids, in the text tables too: frame[\"{name}\"] = frame[\"{name}\"].str.strip()"),
+        ))
+    }
+
     fn damaged(&self, problem: impl std::fmt::Display) -> DataError {
         DataError::malformed(&self.path, problem.to_string(), DAMAGED)
     }
 
     /// A reader of one column in one row group, whose page headers are checked.
-    fn cells(&self, group: usize, leaf: usize, rows: usize) -> Result<CellReader, DataError> {
-        let Some(column) = self.columns.get(leaf) else {
-            return Err(self.damaged(format!("there is no column {leaf}")));
+    fn cells(&self, group: usize, column: usize, rows: usize) -> Result<CellReader, DataError> {
+        let (Some(column), Some(&leaf)) = (self.columns.get(column), self.leaves.get(column)) else {
+            return Err(self.damaged(format!("there is no column {column}")));
         };
         if let Kind::Unsupported(what) = &column.kind {
             return Err(DataError::malformed(
@@ -156,6 +189,28 @@ impl Columns {
         })
         .map_err(|e| self.damaged(named(&e.to_string())))
     }
+}
+
+/// Files of other formats by their first bytes: it is not damage that keeps them from being read.
+///
+/// # Errors
+/// A packed file, or one of Arrow's own format.
+fn refuse_others(path: &Path, mut file: &File) -> Result<(), DataError> {
+    let mut start = [0; 6];
+    let read = file.read(&mut start).map_err(DataError::read(path))?;
+    file.rewind().map_err(DataError::read(path))?;
+    let (what, advice) = match &start[..read] {
+        [0x1f, 0x8b, ..] => ("compressed by gzip as a whole", "unpack it: Parquet files are packed inside already"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            ("compressed by zstd as a whole", "unpack it: Parquet files are packed inside already")
+        }
+        b"ARROW1" | [b'F', b'E', b'A', b'1', ..] => {
+            ("a Feather file, not Parquet", "write it with frame.to_parquet(name)")
+        }
+        [b'P', b'K', 3, 4, ..] => ("a zip archive, not Parquet", "unpack it"),
+        _ => return Ok(()),
+    };
+    Err(DataError::malformed(path, format!("the file is {what}"), advice))
 }
 
 fn unreadable(path: &Path, error: &PageError) -> DataError {
@@ -204,8 +259,8 @@ impl Batches<'_> {
             let Some(group) = groups.get(self.group) else { return Ok(None) };
             self.left = usize::try_from(group.num_rows()).map_err(|e| self.from.damaged(e))?;
             self.open.clear();
-            for &leaf in &self.wanted {
-                self.open.push(self.from.cells(self.group, leaf, self.left)?);
+            for &column in &self.wanted {
+                self.open.push(self.from.cells(self.group, column, self.left)?);
             }
             self.group += 1;
         }
@@ -214,7 +269,10 @@ impl Batches<'_> {
         let mut columns = Vec::with_capacity(self.open.len());
         for cells in &mut self.open {
             let read = guarded(|| cells.read(rows));
-            columns.push(read.map_err(|e| self.from.damaged(e.placed(cells.name(), self.row)))?);
+            columns.push(read.map_err(|error| {
+                let problem = error.placed(cells.name(), self.row);
+                DataError::malformed(&self.from.path, problem, error.advice())
+            })?);
         }
         let values = columns.iter().map(Cells::list_values).sum::<usize>();
         self.list_rows = (BATCH_VALUES / (values / rows).max(1)).clamp(1, BATCH_ROWS);
@@ -242,7 +300,10 @@ pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
         return Ok(vec![Columns::open(path)?]);
     }
     let files = part_files(path)?;
-    let parts = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
+    if let Some((first, others)) = parts.split_first_mut() {
+        others.iter_mut().for_each(|part| part.order_as(&first.columns));
+    }
     if let Some(first) = parts.first()
         && let Some(other) = parts.iter().find(|part| part.columns != first.columns)
     {
@@ -273,7 +334,8 @@ pub fn part_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
             return Err(DataError::malformed(
                 folder,
                 format!("the folder `{}` in it is not read", name.to_string_lossy()),
-                "write the parts without partition columns, all in one folder",
+                "write the parts without partition columns (pandas: without partition_cols, Spark: without partitionBy, \
+                 polars: without partition_by), all in one folder",
             ));
         }
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
