@@ -39,4 +39,4 @@ pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
 pub use readers::{parquet, recbole};
-pub use reading::{ColumnReading, FileReading, Reading};
+pub use reading::{ColumnReading, FileReading, Reading, TextReading};

@@ -13,7 +13,7 @@ mod adjacency;
 mod columns;
 mod fields;
 mod files;
-mod layout;
+pub(crate) mod layout;
 mod matrices;
 mod movielens;
 pub(crate) mod npy;

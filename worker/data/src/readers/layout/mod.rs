@@ -15,7 +15,7 @@ use crate::readers::fields::Separator;
 use accord_spec::{Column, Data};
 use header::Verdict;
 pub(crate) use header::is_missing;
-pub(crate) use names::Role;
+pub(crate) use names::{Role, is_known};
 pub(crate) use roles::Columns;
 use sample::Candidate;
 pub(crate) use sample::{SAME_FIELDS, Sample, quote_error, shorten, widths};
