@@ -12,6 +12,7 @@ mod cells;
 mod decode;
 mod kind;
 mod pages;
+mod parts;
 mod thrift;
 
 use crate::error::DataError;
@@ -21,7 +22,8 @@ pub use kind::{Kind, Unit};
 use parquet::basic::Compression;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use std::fs::{self, File};
+pub use parts::{open_parts, part_files};
+use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -121,18 +123,6 @@ impl Columns {
     /// The rows in batches, of the columns with these indexes into [`Columns::columns`].
     pub fn batches(&self, wanted: &[usize]) -> Batches<'_> {
         Batches { from: self, wanted: wanted.to_vec(), group: 0, left: 0, row: 0, list_rows: FIRST_ROWS, open: vec![] }
-    }
-
-    /// Puts the columns in the order of `first`'s, where both have the same names and kinds, each name once.
-    fn order_as(&mut self, first: &[Column]) {
-        let place = |wanted: &Column| self.columns.iter().position(|column| column == wanted);
-        let Some(places) = first.iter().map(place).collect::<Option<Vec<usize>>>() else { return };
-        let mut once = places.clone();
-        once.sort_unstable();
-        if once.iter().copied().eq(0..self.columns.len()) {
-            self.columns = first.to_vec();
-            self.leaves = places.into_iter().map(|place| self.leaves[place]).collect();
-        }
     }
 
     /// Refuses an id that differs from another by nothing one can see, or that no list of ids could hold. `row`: as the
@@ -289,67 +279,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, PageError>) -> Result<T, PageErro
         Ok(result) => result,
         Err(_) => Err(PageError::of("its parts contradict each other")),
     }
-}
-
-/// Opens a file, or a folder of part files (`part-*.parquet` as Spark and Dask write them) in the order of their names.
-///
-/// # Errors
-/// Those of [`Columns::open`], a folder without part files or with folders in it, or parts whose columns differ.
-pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
-    if !path.is_dir() {
-        return Ok(vec![Columns::open(path)?]);
-    }
-    let files = part_files(path)?;
-    let mut parts = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
-    if let Some((first, others)) = parts.split_first_mut() {
-        others.iter_mut().for_each(|part| part.order_as(&first.columns));
-    }
-    if let Some(first) = parts.first()
-        && let Some(other) = parts.iter().find(|part| part.columns != first.columns)
-    {
-        return Err(DataError::WrongShape {
-            path: other.path.clone(),
-            found: describe(&other.columns),
-            expected: format!("{} has {}", first.path.display(), describe(&first.columns)),
-            advice: "all parts of a folder have the same columns".into(),
-        });
-    }
-    Ok(parts)
-}
-
-/// The `.parquet` files of a folder by name. Names that begin with `_` or `.` are marks of the writer.
-///
-/// # Errors
-/// A folder that cannot be read, without such a file, or with folders in it.
-pub fn part_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
-        let entry = entry.map_err(DataError::read(folder))?;
-        let name = entry.file_name();
-        let path = entry.path();
-        if name.to_string_lossy().starts_with(['_', '.']) {
-            continue;
-        }
-        if path.is_dir() {
-            return Err(DataError::malformed(
-                folder,
-                format!("the folder `{}` in it is not read", name.to_string_lossy()),
-                "write the parts without partition columns (pandas: without partition_cols, Spark: without partitionBy, \
-                 polars: without partition_by), all in one folder",
-            ));
-        }
-        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
-            files.push(path);
-        }
-    }
-    if files.is_empty() {
-        return Err(DataError::Empty {
-            path: folder.into(),
-            advice: "it should hold part files ending in .parquet".into(),
-        });
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// `user_id (integers), rating (floats)`
