@@ -93,15 +93,20 @@ pub(super) fn find_id(fields: &[Field], side: Side) -> Result<usize, Unclear> {
     let named: Vec<usize> = all().filter(|&k| is_general(k) || is_named(k)).collect();
     match named.as_slice() {
         [] => find_unnamed(fields, side),
-        &[one] if is_named(one) => Ok(one),
+        &[one] if !is_doubtful(fields[one].name) => Ok(one),
         &[one] => {
-            // an `id` may be the number of the row where another field looks like an id too
             let rival = |k: usize| k == one || (fields[k].can_be_id() && fields[k].looks_like_an_id());
             let rivals: Vec<usize> = all().filter(|&k| rival(k)).collect();
             if rivals.len() > 1 { Err(Unclear::Several(rivals)) } else { Ok(one) }
         }
         _ => Err(Unclear::Several(named)),
     }
+}
+
+/// Whether a name of ids may as well be that of a row number, where another field looks like an id too.
+fn is_doubtful(name: &str) -> bool {
+    let plain = plain(name);
+    IDS.contains(&plain.as_str()) || plain.len() == 1 || plain.ends_with("idx") || plain.ends_with("index")
 }
 
 /// As [`find_id`], where no name says it: the only field that can be the id.
@@ -216,6 +221,9 @@ mod tests {
             ("id int, customer_id int", several(&[0, 1])),
             ("id int, user_id int", several(&[0, 1])),
             ("id int, item_id int", several(&[0, 1])),
+            ("user_idx int, customer str", several(&[0, 1])),
+            ("u int, shopper_code str", several(&[0, 1])),
+            ("user_idx int, emb list", Ok(0)),
             ("id int, shopperCode str", several(&[0, 1])),
             ("id int, genre str, __index_level_0__ int", Ok(0)),
             ("index int, shopper str", several(&[0, 1])),

@@ -169,15 +169,20 @@ fn member(path: &Path, zip: &mut ZipArchive<File>, index: usize, bytes: u64) -> 
     let inside = path.join(&name);
     let mut start = Vec::new();
     entry.by_ref().take(npy::HEADER_BYTES).read_to_end(&mut start).map_err(DataError::read(&inside))?;
-    let (header, from) = npy::parse_header(&inside, &start).map_err(|error| match error {
+    let (header, from) = npy::parse_header(&inside, &start).map_err(advise_on_objects)?;
+    npy::same_size(&inside, &header, declared.saturating_sub(from as u64))?;
+    Ok(Member { name, header, from })
+}
+
+/// An array of Python's objects needs another advice where it holds ids or vectors.
+pub(super) fn advise_on_objects(error: DataError) -> DataError {
+    match error {
         DataError::Malformed { place, problem, .. } if problem.contains("pickled objects") => {
             let advice = "save ids.astype(str), and vectors as numpy.stack(vectors)".into();
             DataError::Malformed { place, problem, advice }
         }
         other => other,
-    })?;
-    npy::same_size(&inside, &header, declared.saturating_sub(from as u64))?;
-    Ok(Member { name, header, from })
+    }
 }
 
 fn skip(entry: &mut dyn Read, bytes: usize) -> std::io::Result<()> {
