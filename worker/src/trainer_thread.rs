@@ -9,7 +9,7 @@ use crate::snapshots::SnapshotWriter;
 use crate::{export, layout};
 use accord_collective::CollectiveError;
 use accord_data::export::Catalog;
-use accord_data::{Dataset, Repair, TextNeed};
+use accord_data::{Dataset, Repair, TextNeed, TextReading};
 use accord_engine::report::Outcome;
 use accord_engine::trainer::{Sent, Trainer};
 use accord_engine::{EngineError, device, guard};
@@ -140,6 +140,7 @@ fn train(assignment: Assignment) -> Result<Message, Failure> {
         let (root, own) = (Path::new(&form.job_root), Some(world.graph.own()));
         let told = dataset.manifest.repairs.len();
         dataset.load_text(&data, root, need, own).map_err(Failure::bad_input)?;
+        tell_reading(dataset.manifest.reading.texts.iter().map(TextReading::to_string), &uplink);
         tell_repairs(dataset.manifest.repairs.get(told..).unwrap_or_default(), &uplink);
     }
     same_data(&spec, &form, &dataset)?;
@@ -205,12 +206,16 @@ fn load(data: &Data, spec: &JobSpec, form: &Form, uplink: &Uplink) -> Result<Dat
     let dataset = dataset.map_err(Failure::bad_input)?;
     let m = &dataset.manifest;
     tracing::info!(users = m.users, items = m.items, train = m.train, validation = m.validation, test = m.test, "data");
-    for line in m.reading.lines() {
+    tell_reading(m.reading.lines().into_iter(), uplink);
+    tell_repairs(&m.repairs, uplink);
+    Ok(dataset)
+}
+
+fn tell_reading(lines: impl Iterator<Item = String>, uplink: &Uplink) {
+    for line in lines {
         tracing::info!("read {line}");
         uplink.send_blocking(Message::Notice(format!("read {line}")));
     }
-    tell_repairs(&m.repairs, uplink);
-    Ok(dataset)
 }
 
 fn tell_repairs(repairs: &[Repair], uplink: &Uplink) {

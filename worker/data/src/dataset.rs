@@ -1,6 +1,6 @@
 //! A dataset ready to train on: reads it, repairs what can be repaired and counts it, refuses the rest.
 
-use crate::embeddings::{Listed, TextSource};
+use crate::embeddings::{Listed, TableFiles, TextSource, Told};
 use crate::error::DataError;
 use crate::manifest::{Content, DatasetManifest, Digest, Repairs};
 use crate::synthetic::Synthetic;
@@ -80,7 +80,7 @@ impl Dataset {
 
     /// Reads the text tables of a dataset that was loaded without. `keep`: only the rows of these nodes stay (ascending;
     /// item i is node users + i), in little more memory than they take; the digest is that of the whole tables. What is
-    /// worth knowing about the tables is added to the manifest's repairs.
+    /// worth knowing about the tables is added to the manifest's repairs, and how they were read to its reading.
     ///
     /// # Errors
     /// As [`Dataset::load`]; and rows that cannot be given to a user or item for certain.
@@ -91,9 +91,8 @@ impl Dataset {
         need: TextNeed,
         keep: Option<&[u32]>,
     ) -> Result<(), DataError> {
-        let (folder, files) = (root.join(&data.path), data.text_files());
+        let files = TableFiles::of(data, root);
         let source = TextSource {
-            folder: &folder,
             files: &files,
             need,
             user_ids: &self.user_ids,
@@ -103,10 +102,11 @@ impl Dataset {
         };
         let mut digest = self.digest();
         digest.tables(need.tables());
-        let mut repairs = Repairs::default();
-        let text = source.read(&mut digest, &mut repairs)?;
+        let mut told = Told::default();
+        let text = source.read(&mut digest, &mut told)?;
         self.keep_text(text, digest.finish());
-        self.manifest.repairs.extend(repairs.0);
+        self.manifest.repairs.extend(told.repairs.0);
+        self.manifest.reading.texts = told.readings;
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn text_widths(data: &Data, root: &Path, need: TextNeed) -> Result<[usize; 2], DataError> {
-        TextSource::widths(&root.join(&data.path), &data.text_files(), need)
+        TextSource::widths(&TableFiles::of(data, root), need)
     }
 
     /// Which text tables a dataset's folder has.
@@ -123,7 +123,7 @@ impl Dataset {
     /// # Errors
     /// One table of a pair without the other, intents without profiles, or several files for one table.
     pub fn text_found(data: &Data, root: &Path) -> Result<TextNeed, DataError> {
-        TextSource::found(&root.join(&data.path), &data.text_files())
+        TableFiles::of(data, root).found()
     }
 
     /// Exchanges the text tables; widths and digest of the manifest follow. The tables must have one row a user and
@@ -143,6 +143,7 @@ impl Dataset {
         self.manifest.intent_width = text.and_then(|text| text.intents.as_ref()).map(|[user, _]| user.width as u64);
         self.manifest.digest = digest;
         self.manifest.repairs.truncate(self.repairs_without_text);
+        self.manifest.reading.texts.clear();
     }
 
     fn digest(&self) -> Digest {

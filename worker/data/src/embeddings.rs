@@ -5,7 +5,7 @@
 //! * `locate`: which file a table lies in. `table`: a file in any of its forms, row by row.
 //! * `file` (matrices without ids), `npz`, `columns` (Parquet), `lines` (JSON): one form each. `names`: which field is
 //!   the id and which the vector.
-//! * `join`: rows find their users and items. `fixed`: what may be said of a matrix without ids.
+//! * `series`: a vector that is spread over numbered columns. `join`: rows find their users and items. `fixed`: what may be said of a matrix without ids.
 //!
 //! No row is ever given to a user or item by luck: a table has ids, or the order of internal ids is known to whoever wrote
 //! it.
@@ -18,6 +18,7 @@ mod lines;
 mod locate;
 mod names;
 mod npz;
+mod series;
 mod source;
 mod table;
 
@@ -26,7 +27,8 @@ use accord_spec::ModelKind;
 use file::TableFile;
 pub(crate) use fixed::{DIGESTS_FILE, IdDigests, Listed};
 use half::f16;
-pub(crate) use source::TextSource;
+pub(crate) use locate::TableFiles;
+pub(crate) use source::{TextSource, Told};
 use std::path::Path;
 
 /// A dense table, row-major.

@@ -41,4 +41,4 @@ pub use error::{DataError, Side};
 pub use interactions::Interactions;
 pub use manifest::{DatasetManifest, Repair};
 pub use readers::{guess_format, parquet, recbole};
-pub use reading::{ColumnReading, FileReading, Reading};
+pub use reading::{ColumnReading, FileReading, Reading, TextReading};

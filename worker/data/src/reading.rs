@@ -1,4 +1,4 @@
-//! How the files of a dataset were understood: printed by `data inspect`, by `run` and in a worker's log, and kept in
+//! How the files of a dataset, text tables included, were understood: printed by `data inspect`, by `run` and in a worker's log, and kept in
 //! `dataset.json`. Says nothing of what became of the interactions later: the manifest's repairs do.
 
 use crate::manifest::Repair;
@@ -15,6 +15,39 @@ pub struct Reading {
     pub items: String,
     /// Files of the folder that hold no interactions, where one had to be chosen.
     pub passed_over: Vec<String>,
+    /// Text tables that were read: users' profiles first, then items', then the intents.
+    pub texts: Vec<TextReading>,
+}
+
+/// How one text table was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextReading {
+    /// Name inside the dataset's folder.
+    pub file: String,
+    /// "user" or "item".
+    pub side: String,
+    /// The field that holds the ids; none in a matrix without ids, whose row i belongs to user or item i.
+    pub id: Option<String>,
+    /// The field, or the fields, of the vectors in words; none in a matrix without ids.
+    pub vector: Option<String>,
+    pub rows: u64,
+    /// Numbers of a vector.
+    pub width: u64,
+}
+
+impl fmt::Display for TextReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        match &self.id {
+            Some(id) => write!(f, "id = `{id}`")?,
+            None => write!(f, "row i belongs to {} i", self.side)?,
+        }
+        if let Some(vector) = &self.vector {
+            write!(f, ", vector = {vector}")?;
+        }
+        write!(f, ", {} rows of {} numbers", self.rows, self.width)
+    }
 }
 
 /// How one file of interactions was read.
@@ -87,7 +120,8 @@ impl fmt::Display for FileReading {
 }
 
 impl Reading {
-    /// One line for each file, one for the ids, one for the files that were passed over.
+    /// One line for each file of interactions, one for the ids, one for the files that were passed over, and one for each
+    /// text table.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.files.iter().map(FileReading::to_string).collect();
         if !self.users.is_empty() {
@@ -96,6 +130,7 @@ impl Reading {
         if !self.passed_over.is_empty() {
             lines.push(format!("passed over: {}", self.passed_over.join(", ")));
         }
+        lines.extend(self.texts.iter().map(TextReading::to_string));
         lines
     }
 }

@@ -118,7 +118,7 @@ fn kinds_and_units_are_named() {
     }
     assert_eq!(
         parquet::describe(open("kinds").columns()),
-        "nested (nested values), lists (nested values), integers (lists of integers), decimal (decimals), \
+        "nested (nested values), lists (nested values), integers (lists of integers), decimal (decimals of 2 places), \
          time (times of day), map (nested values), map (nested values), large (integers)"
     );
 }
@@ -145,7 +145,7 @@ fn what_is_not_read_is_told_in_words() {
         ("lz4", "column `a` is compressed with lz4: write it with compression snappy, gzip, zstd or none"),
         ("delta-strings", "column `a`, row group 0: the encoding DELTA_BYTE_ARRAY of BYTE_ARRAY is not read: write it with the default encodings of pyarrow, pandas or Spark"),
         ("kinds", "column `nested` holds nested values, which is not read: write it as a plain column of integers, floats, strings or timestamps, or as lists of floats"),
-        ("not-utf8", "column `a`, row 1: the string is not UTF-8: the file is truncated or damaged: write it again"),
+        ("not-utf8", "column `a`, row 1: the string is not UTF-8: write the column as UTF-8 strings, such as frame[column].str.decode(\"utf-8\")"),
         ("encrypted", "the file is encrypted: write it without encryption"),
         ("encrypted-columns", "column `a`, row group 0: a page header has no sizes: the column is damaged or encrypted: write the file again, without encryption"),
     ] {
@@ -153,8 +153,38 @@ fn what_is_not_read_is_told_in_words() {
     }
     let large = open("kinds");
     let last = large.columns().len() - 1;
-    let error = large.for_each_batch(&[last], |_, _| Ok(())).unwrap_err().to_string();
-    assert!(error.contains("column `large`, row 0: 18446744073709551615 is beyond 2^63"), "{error}");
+    let mut said = vec![];
+    large
+        .for_each_batch(&[last], |_, batch| {
+            said.extend((0..batch.rows).map(|row| show(&batch.columns[0], row)));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(said[0], "18446744073709551615");
+}
+
+#[test]
+fn parts_may_list_their_columns_in_another_order() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("wide-by-name"), folder.path().join("part-0.parquet")).unwrap();
+    fs::copy(fixture("wide-by-number"), folder.path().join("part-1.parquet")).unwrap();
+    let parts = parquet::open_parts(folder.path()).unwrap();
+    assert_eq!(shown(&parts[0]), shown(&parts[1]));
+    assert_eq!(parts[1].columns()[3].name, "d10");
+}
+
+#[test]
+fn files_of_other_formats_are_called_by_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for (bytes, message) in [
+        (&b"\x1f\x8b\x08 and more"[..], "a.parquet: the file is compressed by gzip as a whole: unpack it"),
+        (b"ARROW1\0\0", "a.parquet: the file is a Feather file, not Parquet: write it with frame.to_parquet(name)"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let said = failure(&path);
+        assert!(said.starts_with(message), "{said}");
+    }
 }
 
 /// A prefix is an error; a flipped bit is an error or cells, never a panic.
@@ -193,7 +223,7 @@ fn parts_of_a_folder_are_read_by_name_and_agree_in_their_columns() {
 
     put("part-00002.parquet", "int96");
     let said = error(folder.path());
-    assert!(said.contains("part-00002.parquet: time_null (timestamps), but "), "{said}");
+    assert!(said.contains("part-00002.parquet: time_null (timestamps in nanoseconds), but "), "{said}");
     fs::create_dir(folder.path().join("year=2020")).unwrap();
     let said = error(folder.path());
     assert!(said.contains("the folder `year=2020` in it is not read"), "{said}");

@@ -342,6 +342,31 @@ fn parquet_tables_are_read_by_the_names_of_their_columns() {
 }
 
 #[test]
+fn parquet_ratings_of_every_kind_are_read() {
+    for kind in ["decimal", "decimal32", "decimal64", "string", "category"] {
+        let name = format!("rated-{kind}.parquet");
+        for (keys, count) in [("", 19), ("min_rating = 2", 14)] {
+            assert_eq!(pairs(&parquet(&name, keys).unwrap()).len(), count, "{name} {keys}");
+        }
+    }
+    let error = parquet("rated-date.parquet", "").map(|_| ()).unwrap_err();
+    assert!(
+        error.contains("the rating column `stars` holds timestamps in microseconds: write it as numbers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn parquet_columns_that_nobody_asks_for_may_hold_anything() {
+    let found = parquet("unread.parquet", "").unwrap();
+    assert_eq!(pairs(&found), expected("U", ""));
+    assert!(found.manifest.reading.lines()[0].contains("not read: raw, body, hash, delta"));
+    assert_eq!(parquet("large-users.parquet", "").unwrap().user_ids[1], "9223372036854775809");
+    let error = parquet("blank-user.parquet", "").map(|_| ()).unwrap_err();
+    assert!(error.contains("row 1: the id \"U0 \" in `user` has a blank"), "{error}");
+}
+
+#[test]
 fn text_tables_beside_the_interactions_are_none() {
     let folder = Folder::new();
     folder.put("all.csv", table("", |u, i, _| format!("U{u},I{i}")).as_bytes());

@@ -6,7 +6,7 @@ mod files;
 
 use accord_data::{DataError, Dataset, TextNeed, prepared};
 use accord_spec::Format;
-use files::{Folder, coo, without_reading};
+use files::{Folder, coo, ints, npy, without_reading, zip};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -156,4 +156,50 @@ fn tables_of_a_pickle_serve_any_format() {
     let expected =
         without_reading(&load(&official(&archives()[0]), Format::Rlmrec, "", TextNeed::ProfilesAndIntents).unwrap());
     assert_eq!(found, expected);
+}
+
+fn doubles(values: &[f64]) -> Vec<u8> {
+    npy("<f8", &[values.len()], &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>())
+}
+
+/// As `matrix.tocsr()` has them: +1 and -1 are no interaction, 2 and 2 are a rating of 4.
+#[test]
+fn entries_of_one_user_and_item_are_their_sum() {
+    let mut entries: Vec<(i32, i32, f64)> = (0..18).map(|k| (k % 6, (k % 6 + k / 6) % 5, 5.0)).collect();
+    entries.extend([(0, 3, 1.0), (1, 4, 2.0), (0, 3, -1.0), (1, 4, 2.0)]);
+    let rows: Vec<i32> = entries.iter().map(|entry| entry.0).collect();
+    let columns: Vec<i32> = entries.iter().map(|entry| entry.1).collect();
+    let values: Vec<f64> = entries.iter().map(|entry| entry.2).collect();
+    let folder = Folder::new();
+    let arrays = [("row", ints(&rows)), ("col", ints(&columns)), ("data", doubles(&values)), ("shape", ints(&[6, 5]))];
+    folder.put("all.npz", &zip(&arrays));
+    for keys in ["", "min_rating = 3"] {
+        let found = load(&folder, Format::Npz, keys, TextNeed::None).unwrap();
+        let kept: Vec<(u32, u32)> =
+            [&found.train, &found.validation, &found.test].iter().flat_map(|p| p.pairs()).collect();
+        assert_eq!(kept.len(), 19, "{keys}");
+        assert!(kept.contains(&(1, 4)) && !kept.contains(&(0, 3)), "{keys}");
+        let summed = found.manifest.repairs.iter().find(|repair| repair.what.contains("added to an earlier one"));
+        assert_eq!(summed.map(|repair| repair.count), Some(2), "{keys}");
+    }
+}
+
+#[test]
+fn matrices_that_could_be_read_two_ways_are_refused() {
+    let folder = Folder::new();
+    for (offsets, indices, shape, message) in [
+        (
+            &[0, 1, 2][..],
+            &[1, 0][..],
+            [2, 2],
+            "a matrix of 2 x 2 without `format`, which may be stored by rows or by columns",
+        ),
+        (&[0, 1, 2], &[1, 0, 2], [2, 3], "the matrix stores 3 entries and its offsets end at 2: call matrix.prune()"),
+    ] {
+        let data = doubles(&vec![1.0; indices.len()]);
+        let arrays = [("indptr", ints(offsets)), ("indices", ints(indices)), ("data", data), ("shape", ints(&shape))];
+        folder.put("all.npz", &zip(&arrays));
+        let error = load(&folder, Format::Npz, "", TextNeed::None).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }

@@ -96,7 +96,54 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
         ("jsonl", [b"\xef\xbb\xbf".to_vec(), lines("\"userId\"", "\"emb\""), b"\n".to_vec()].concat()),
         ("parquet", fixture("pandas-lists")),
         ("parquet", fixture("pandas-wide-indexed")),
+        // row numbers beside the ids, under the names that interactions have
+        ("parquet", fixture("trap-indexed")),
+        ("parquet", fixture("trap-index")),
+        ("jsonl", lines("\"index\": 0, \"customer\"", "\"embedding\"")),
+        (
+            "npz",
+            zip(&[("index", longs(&[0, 1, 2, 3])), ("customer_id", letters(&ids)), ("embeddings", matrix(&numbers))]),
+        ),
+        ("npz", zip(&[("arr_0", longs(&[0, 1, 2, 3])), ("arr_1", matrix(&numbers)), ("customer_id", letters(&ids))])),
     ]
+}
+
+#[test]
+fn a_reading_says_what_was_taken_for_ids_and_vectors() {
+    let folder = dataset(&USERS);
+    folder.put("usr_emb.parquet", &fixture("trap-indexed"));
+    let mut found = load(&folder).unwrap();
+    let said = |found: &Dataset| found.manifest.reading.lines().split_off(4);
+    let expected = [
+        "usr_emb.parquet: id = `customer`, vector = `embedding`, 4 rows of 2 numbers",
+        "itm_emb.npy: row i belongs to item i, 4 rows of 2 numbers",
+    ];
+    assert_eq!(said(&found), expected);
+    // a second reading tells the same, once
+    found.load_text(&folder.data(Format::Pairs, ""), folder.root(), TextNeed::Profiles, None).unwrap();
+    assert_eq!(said(&found), expected);
+    found.set_text(None);
+    assert_eq!(said(&found), [""; 0]);
+}
+
+#[test]
+fn columns_of_a_vector_are_ordered_by_number_and_alike_on_both_sides() {
+    let folder = dataset(&USERS);
+    folder.remove("itm_emb.npy");
+    folder.put("usr_emb.parquet", &fixture("wide-by-name"));
+    folder.put("itm_emb.parquet", &fixture("wide-items"));
+    let found = load(&folder).unwrap();
+    let ascending: Vec<f32> = (1..13u8).map(f32::from).collect();
+    let text = found.text.as_ref().unwrap();
+    assert_eq!((text.user_profile.row(1), text.item_profile.row(1)), (&ascending[..], &ascending[..]));
+    let lines = found.manifest.reading.lines();
+    assert!(lines.iter().any(|line| line.contains("id = `user_id`, vector = `d0` to `d11`, 4 rows")), "{lines:?}");
+    folder.put("itm_emb.parquet", &fixture("wide-items-from-1"));
+    assert_eq!(
+        load(&folder).unwrap_err(),
+        "DIR/itm_emb.parquet: the vector begins at the column `d1`, but in usr_emb.parquet it begins at `d0`: name the \
+         columns of both tables alike"
+    );
 }
 
 #[test]
@@ -217,10 +264,10 @@ fn each_bad_table_is_told_in_words() {
         ("npz", archive(letters(&["u2", "", "u3", "u1"]), &numbers), "/user_id.npy: an id is not text: save ids as integers or as UTF-8".into()),
         ("npz", zip(&[("arr_0", matrix(&numbers))]), format!("no list of user ids (the archive has `arr_0`: 4 x 2 floats): {ADVICE}")),
         ("npz", zip(&[("item_id", ids.clone()), ("emb", matrix(&numbers))]), format!("no list of user ids (the archive has `item_id`: 4 strings; `emb`: 4 x 2 floats): {ADVICE}")),
-        ("npz", zip(&[("id", ids.clone()), ("user_id", ids.clone()), ("emb", matrix(&numbers))]), format!("several lists could be the user ids (the archive has `id`: 4 strings; `user_id`: 4 strings; `emb`: 4 x 2 floats): {ADVICE}")),
+        ("npz", zip(&[("id", ids.clone()), ("user_id", ids.clone()), ("emb", matrix(&numbers))]), format!("2 lists could be the user ids: `id`, `user_id` (the archive has `id`: 4 strings; `user_id`: 4 strings; `emb`: 4 x 2 floats): {ADVICE}")),
         ("npz", zip(&[("id", ids.clone()), ("a", matrix(&numbers)), ("b", matrix(&numbers))]), format!("2 matrices of floats (the archive has `id`: 4 strings; `a`: 4 x 2 floats; `b`: 4 x 2 floats): {ADVICE}")),
         ("npz", zip(&[]), format!("0 matrices of floats (the archive has no array): {ADVICE}")),
-        ("npz", zip(&[("id", npy("|O", &[4], b"\x80\x04K\x00.")), ("emb", matrix(&numbers))]), "/id.npy: the array holds pickled objects, which are not read (dtype `|O`): save it again with numpy.save as a plain little-endian array".into()),
+        ("npz", zip(&[("id", npy("|O", &[4], b"\x80\x04K\x00.")), ("emb", matrix(&numbers))]), "/id.npy: the array holds pickled objects, which are not read (dtype `|O`): save ids.astype(str), and vectors as numpy.stack(vectors)".into()),
         ("npz", b"PK\x03\x04 cut".to_vec(), "not a readable .npz archive (invalid Zip archive: Could not find EOCD): the file is truncated or damaged: write it again".into()),
 
         ("jsonl", b"".to_vec(), " is empty: write one object a line: {\"id\": ..., \"embedding\": [...]}".into()),
@@ -234,8 +281,8 @@ fn each_bad_table_is_told_in_words() {
         ("jsonl", line("\"id\":7.0,\"emb\":[1,2]"), format!("2: invalid type: floating point `7.0`, expected an id, a string or an integer (column 9): {LINE}")),
         ("jsonl", line("\"id\":\"\",\"emb\":[1,2]"), format!("2: the id is empty (column 8): {LINE}")),
         ("jsonl", line("\"item_id\":\"u1\",\"emb\":[1,2]"), format!("2: no field is named `id` or `user_id`, but `item_id` (column 28): {LINE}")),
-        ("jsonl", line("\"id\":\"u1\",\"uid\":\"x\",\"emb\":[1,2]"), format!("2: several fields could be the user id: `id`, `uid` (column 33): {LINE}")),
-        ("jsonl", line("\"id\":\"u1\",\"profile\":[1,2]"), format!("2: no field is named `embedding`, but `profile` (column 27): {LINE}")),
+        ("jsonl", line("\"id\":\"u1\",\"uid\":\"x\",\"emb\":[1,2]"), format!("2: 2 fields could be the user ids: `id`, `uid`; keep one of them, named `user_id` (column 33): {LINE}")),
+        ("jsonl", line("\"id\":\"u1\",\"profile\":[1,2]"), format!("2: no field is named `embedding`, but `id`, `profile` (column 27): {LINE}")),
         ("jsonl", line("\"id\":\"u1\",\"emb\":[1,2]}, {"), format!("2: trailing characters (column 24): {LINE}")),
 
         ("parquet", fixture("bad-null-id"), "row 1: `user_id` is empty: each row needs an id".into()),
@@ -246,11 +293,21 @@ fn each_bad_table_is_told_in_words() {
         ("parquet", fixture("bad-two-lists"), "several columns could be the vector (the columns are user_id (strings), a (lists of floats), b (lists of floats)): keep one column of lists, or name one `embedding`".into()),
         ("parquet", fixture("bad-other-side"), "no column is named for user ids (the columns are item_id (strings), number (integers), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
         ("parquet", fixture("bad-of-items"), "no column is named for user ids (the columns are item_id (strings), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
-        ("parquet", fixture("bad-two-ids"), "several columns could be the user ids (the columns are id (strings), user_id (strings), emb (lists of floats)): keep one of them".into()),
+        ("parquet", fixture("bad-two-ids"), "2 columns could be the user ids: `id`, `user_id` (the columns are id (strings), user_id (strings), emb (lists of floats)): keep one of them, named `user_id`".into()),
         ("parquet", fixture("bad-float-ids"), "`user_id` holds floats (the columns are user_id (floats), emb (lists of floats)): name one column of integers or strings `user_id`".into()),
         ("parquet", fixture("bad-no-floats"), "no column holds floats (the columns are user_id (strings)): write one column of lists of floats".into()),
+        ("parquet", fixture("bad-stray-float"), "the floats are not one numbered series: `mean_rating` (the columns are user_id (strings), mean_rating (floats), d0 (floats), d1 (floats), d2 (floats)): number the vector's columns 0, 1, 2, ... behind one prefix and leave other floats out, or write one column of lists of floats".into()),
+        ("parquet", fixture("bad-stray-string"), "`d2` is named for the vector and holds strings (the columns are user_id (strings), d0 (floats), d1 (floats), d2 (strings)): write one column of lists of floats, or the id and float columns alone".into()),
+        ("parquet", fixture("bad-string-vector"), "`embedding` holds strings (the columns are user_id (strings), embedding (strings), d0 (floats), d1 (floats), d2 (floats)): write it as a column of lists of floats".into()),
+        ("parquet", fixture("bad-gap"), "`d0` is followed by `d2` (the columns are user_id (strings), d0 (floats), d2 (floats)): number the vector's columns 0, 1, 2, ... behind one prefix and leave other floats out, or write one column of lists of floats".into()),
+        ("parquet", fixture("bad-blank-id"), "row 1: the id \"u1 \" in `user_id` has a blank or a line break at its end or in it: strip the ids, in the text tables too: frame[\"user_id\"] = frame[\"user_id\"].str.strip()".into()),
+        ("parquet", fixture("trap-id"), "2 columns could be the user ids: `customer`, `id` (the columns are customer (strings), embedding (lists of floats), id (integers)): keep one of them, named `user_id`".into()),
+        ("parquet", fixture("trap-unknown"), "2 columns could be the user ids: `index`, `shopper` (the columns are index (integers), shopper (strings), embedding (lists of floats)): keep one of them, named `user_id`".into()),
+        ("parquet", fixture("trap-rank"), "no column is named for user ids (the columns are embedding (lists of floats), rank (integers)): name one column of integers or strings `user_id`".into()),
+        ("npz", zip(&[("index", longs(&[0, 1, 2, 3])), ("shopper", ids.clone()), ("emb", matrix(&numbers))]), format!("2 lists could be the user ids: `index`, `shopper` (the archive has `index`: 4 integers; `shopper`: 4 strings; `emb`: 4 x 2 floats): {ADVICE}")),
+        ("jsonl", line("\"user_id\":\"u1\",\"emb\":[1,2]"), "2: the id is `user_id`, in the first line it is `id`: give the id the same name in each line".into()),
         ("parquet", fixture("bad-no-rows"), " is empty: the table has no row".into()),
-        ("parquet", fixture("brotli"), "no column holds floats (the columns are a (integers)): write one column of lists of floats".into()),
+        ("parquet", fixture("brotli"), "no column is named for user ids (the columns are a (integers)): name one column of integers or strings `user_id`".into()),
     ];
     let mut wrong = Vec::new();
     for (ending, bytes, message) in cases {
@@ -334,11 +391,17 @@ fn tables_of_a_folder_are_found_by_pairs() {
     folder.put("usr_intent_emb.npy", b"x");
     assert!(found().unwrap_err().starts_with("DIR/usr_emb.npy is missing: "));
     folder.put("usr_emb.npy", b"x");
-    assert!(
-        found()
-            .unwrap_err()
-            .starts_with("DIR/itm_emb.npy is missing: the model needs text embeddings in usr_emb and itm_emb: ")
+    assert_eq!(
+        found().unwrap_err(),
+        "DIR/itm_emb.npy is missing: usr_emb.npy lies there without it: add the table, or name its file under data.text"
     );
+    folder.put("itm_emb.csv", b"x");
+    assert_eq!(
+        found().unwrap_err(),
+        "DIR/itm_emb.npy is missing: the folder holds itm_emb.csv, whose ending is not read: write it as .npy, .safetensors, \
+         .npz, .parquet, .jsonl, or .pkl"
+    );
+    folder.remove("itm_emb.csv");
     folder.put("itm_emb.npz", b"x");
     assert_eq!(found(), Ok(TextNeed::ProfilesAndIntents));
     folder.put("itm_emb.parquet", b"x");
@@ -347,10 +410,22 @@ fn tables_of_a_folder_are_found_by_pairs() {
         "DIR: more than one file could be the text table (itm_emb.npz, itm_emb.parquet): keep one of them, or name it under \
          data.text"
     );
-    // the default name needs no search
+    // no ending goes before another, unless the job names the file
+    folder.remove("itm_emb.parquet");
     folder.put("itm_emb.npy", b"x");
+    assert!(found().unwrap_err().contains("(itm_emb.npy, itm_emb.npz): keep one of them, or name it under data.text"));
+    let named = folder.data(Format::Pairs, "text = { item_profile = \"itm_emb.npy\" }");
+    assert_eq!(Dataset::text_found(&named, folder.root()).unwrap(), TextNeed::ProfilesAndIntents);
+    folder.remove("itm_emb.npz");
     folder.remove("usr_intent_emb.npy");
     folder.remove("itm_intent_emb.jsonl");
+    assert_eq!(found(), Ok(TextNeed::Profiles));
+    // the official folders' texts have two default names
+    let found = || Dataset::text_found(&folder.data(Format::Rlmrec, ""), folder.root()).map_err(|e| e.to_string());
+    assert_eq!(found(), Ok(TextNeed::Profiles));
+    folder.put("usr_emb_np.pkl", b"x");
+    assert!(found().unwrap_err().contains("(usr_emb_np.pkl, usr_emb.npy)"));
+    folder.remove("usr_emb.npy");
     assert_eq!(found(), Ok(TextNeed::Profiles));
 }
 

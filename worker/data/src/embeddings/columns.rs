@@ -1,11 +1,12 @@
-//! Tables with ids as Parquet: a column of ids, and either one column of lists of floats or float columns that are the
-//! vector in their order. One file, or a folder of part files.
+//! Tables with ids as Parquet: a column of ids, and either one column of lists of floats or a numbered series of float
+//! columns (`series`). One file, or a folder of part files.
 
 use super::join::Row;
-use super::names::{self, Fit};
+use super::names::{self, Field, Unclear};
+use super::series::Series;
 use super::table::RowSink;
 use crate::error::{DataError, Side};
-use crate::readers::parquet::{self, Batch, Columns, Kind, Values};
+use crate::readers::parquet::{self, Batch, Column, Columns, Kind, Values};
 use std::path::Path;
 
 pub(super) struct ColumnTable {
@@ -18,14 +19,14 @@ pub(super) struct ColumnTable {
 enum Vector {
     /// One column of lists.
     List(usize),
-    Floats(Vec<usize>),
+    Floats(Series),
 }
 
 impl Vector {
     fn columns(&self) -> &[usize] {
         match self {
             Vector::List(column) => std::slice::from_ref(column),
-            Vector::Floats(columns) => columns,
+            Vector::Floats(series) => &series.columns,
         }
     }
 }
@@ -39,7 +40,7 @@ impl ColumnTable {
         let id = id_column(first, side)?;
         let vector = vector_columns(first, id, side)?;
         let width = match &vector {
-            Vector::Floats(columns) => columns.len(),
+            Vector::Floats(series) => series.columns.len(),
             Vector::List(column) => first_list(filled, *column)?,
         };
         if width == 0 {
@@ -66,6 +67,25 @@ impl ColumnTable {
         Ok(())
     }
 
+    /// What the ids and the vectors are, for the reading.
+    pub(super) fn fields(&self) -> Option<(&str, String)> {
+        let all = self.parts.first()?.columns();
+        let name = |column: &usize| all.get(*column).map(|column| format!("`{}`", column.name));
+        let vector = match self.vector.columns() {
+            [one] => name(one)?,
+            columns => format!("{} to {}", name(columns.first()?)?, name(columns.last()?)?),
+        };
+        Some((&all.get(self.id)?.name, vector))
+    }
+
+    /// The columns of the vector, where they are several.
+    pub(super) fn series(&self) -> Option<&Series> {
+        match &self.vector {
+            Vector::List(_) => None,
+            Vector::Floats(series) => Some(series),
+        }
+    }
+
     /// In which file and row a row of the whole table is.
     pub(super) fn place(&self, mut number: u64) -> String {
         for part in &self.parts {
@@ -85,7 +105,13 @@ impl ColumnTable {
         let cells = &batch.columns[0];
         match &cells.values {
             Values::Integers(values) if !cells.is_null(row) => id.push_str(&values[row].to_string()),
-            Values::Texts(texts) => id.push_str(texts.get(row)),
+            Values::Texts(texts) => {
+                id.push_str(texts.get(row));
+                if id.trim().is_empty() {
+                    id.clear();
+                }
+                part.refuse_blanks(self.id, batch.first_row + row as u64, id)?;
+            }
             Values::Integers(_) | Values::Floats(_) | Values::Booleans(_) | Values::Lists(_) => {}
         }
         match id.is_empty() {
@@ -142,57 +168,84 @@ fn unclear(columns: &Columns, why: String, advice: String) -> DataError {
 
 /// By its name, or as the only column that can be one.
 fn id_column(columns: &Columns, side: Side) -> Result<usize, DataError> {
-    let can_be = |kind: &Kind| matches!(kind, Kind::Integer | Kind::Text);
-    let fits: Vec<Fit> = columns.columns().iter().map(|c| names::id(&c.name, side)).collect();
+    let all = columns.columns();
     let advice = || format!("name one column of integers or strings `{side}_id`");
-    match names::best(&fits) {
-        Ok(column) if can_be(&columns.columns()[column].kind) => Ok(column),
+    match names::find_id(&fields(all), side) {
+        Ok(column) if matches!(all[column].kind, Kind::Integer | Kind::Text) => Ok(column),
         Ok(column) => {
-            let column = &columns.columns()[column];
+            let column = &all[column];
             Err(unclear(columns, format!("`{}` holds {}", column.name, column.kind), advice()))
         }
-        Err(several) if several.is_empty() => {
-            let all = columns.columns();
-            let is_others = all.iter().any(|column| names::id(&column.name, side.other()) == Fit::Id);
-            let only: Vec<usize> = (0..all.len()).filter(|&k| can_be(&all[k].kind)).collect();
-            match only.as_slice() {
-                &[one] if !is_others => Ok(one),
-                _ => Err(unclear(columns, format!("no column is named for {side} ids"), advice())),
-            }
+        Err(Unclear::None) => Err(unclear(columns, format!("no column is named for {side} ids"), advice())),
+        Err(Unclear::Several(found)) => {
+            let problem = names::several("columns", side, found.iter().map(|&k| all[k].name.as_str()));
+            Err(unclear(columns, problem, names::advice(side)))
         }
-        Err(_) => Err(unclear(columns, format!("several columns could be the {side} ids"), "keep one of them".into())),
     }
+}
+
+fn fields(columns: &[Column]) -> Vec<Field<'_>> {
+    let values = |column: &Column| match column.kind {
+        Kind::Integer => names::Values::Integers,
+        Kind::Text => names::Values::Texts,
+        _ => names::Values::Others,
+    };
+    columns.iter().map(|column| Field { name: &column.name, values: values(column) }).collect()
 }
 
 fn vector_columns(columns: &Columns, id: usize, side: Side) -> Result<Vector, DataError> {
     let all = columns.columns();
-    let of = |kind: Kind| -> Vec<usize> { (0..all.len()).filter(|&k| all[k].kind == kind).collect() };
-    let lists = of(Kind::FloatList);
+    let lists: Vec<usize> = (0..all.len()).filter(|&k| all[k].kind == Kind::FloatList).collect();
     let named: Vec<usize> = lists.iter().copied().filter(|&k| names::is_vector(&all[k].name)).collect();
+    // a column that is named for the vector and holds something else was not meant to be passed over
+    if named.is_empty()
+        && let Some(column) = all.iter().find(|column| names::is_vector(&column.name) && column.kind != Kind::Float)
+    {
+        let why = format!("`{}` holds {}", column.name, column.kind);
+        return Err(unclear(columns, why, "write it as a column of lists of floats".into()));
+    }
     match (lists.as_slice(), named.as_slice()) {
-        (&[one], _) | (_, &[one]) => return Ok(Vector::List(one)),
-        ([], _) => {}
+        (_, &[one]) | (&[one], []) => Ok(Vector::List(one)),
+        ([], _) => float_columns(columns, id, side).map(Vector::Floats),
         (_, _) => {
             let advice = "keep one column of lists, or name one `embedding`".into();
-            return Err(unclear(columns, "several columns could be the vector".into(), advice));
+            Err(unclear(columns, "several columns could be the vector".into(), advice))
         }
     }
+}
+
+/// The columns of floats as one vector.
+fn float_columns(columns: &Columns, id: usize, side: Side) -> Result<Series, DataError> {
+    let all = columns.columns();
+    let advice = "write one column of lists of floats, or the id and float columns alone";
     // a vector's whole numbers may have been written as integers
-    let stray = (0..all.len()).find(|&k| {
-        let is_read = matches!(all[k].kind, Kind::Float | Kind::Text);
-        k != id && !is_read && names::id(&all[k].name, side) == Fit::No
+    let stray = all.iter().enumerate().find(|(k, column)| {
+        let is_beside = matches!(column.kind, Kind::Float | Kind::Text);
+        let is_row_number = column.kind == Kind::Integer && names::is_index(&column.name);
+        *k != id && !is_beside && !is_row_number && !names::is_id(&column.name, side)
     });
+    if let Some((_, stray)) = stray {
+        return Err(unclear(columns, format!("`{}` is neither the id nor a float", stray.name), advice.into()));
+    }
+    let of = |kind: Kind| -> Vec<(usize, &str)> {
+        let of_kind = all.iter().enumerate().filter(|(k, column)| *k != id && column.kind == kind);
+        of_kind.map(|(k, column)| (k, column.name.as_str())).collect()
+    };
     let floats = of(Kind::Float);
-    match stray {
-        Some(stray) => {
-            let why = format!("`{}` is neither the id nor a float", all[stray].name);
-            Err(unclear(columns, why, "write one column of lists of floats, or the id and float columns alone".into()))
+    if floats.is_empty() {
+        let advice = "write one column of lists of floats".into();
+        return Err(unclear(columns, "no column holds floats".into(), advice));
+    }
+    let series = Series::of(&floats).map_err(|problem| {
+        let advice = "number the vector's columns 0, 1, 2, ... behind one prefix and leave other floats out, or write \
+                      one column of lists of floats";
+        unclear(columns, problem, advice.into())
+    })?;
+    match of(Kind::Text).iter().find(|(_, name)| series.could_hold(name)) {
+        Some((_, name)) => {
+            Err(unclear(columns, format!("`{name}` is named for the vector and holds strings"), advice.into()))
         }
-        None if floats.is_empty() => {
-            let advice = "write one column of lists of floats".into();
-            Err(unclear(columns, "no column holds floats".into(), advice))
-        }
-        None => Ok(Vector::Floats(floats)),
+        None => Ok(series),
     }
 }
 

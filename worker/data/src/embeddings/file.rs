@@ -1,6 +1,7 @@
 //! One file of embeddings without ids, read a block of rows at a time: a worker keeps its own rows of tables that may be
 //! larger than its memory.
 
+use super::npz::advise_on_objects;
 use crate::error::DataError;
 use crate::readers::npy::{self, fixed};
 use half::bf16;
@@ -184,7 +185,7 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DataError + '_ {
 fn npy_layout(path: &Path, file: &mut File, bytes: u64) -> Result<Layout, DataError> {
     let mut start = Vec::new();
     file.take(npy::HEADER_BYTES).read_to_end(&mut start).map_err(unreadable(path))?;
-    let (header, from) = npy::parse_header(path, &start)?;
+    let (header, from) = npy::parse_header(path, &start).map_err(advise_on_objects)?;
     npy::same_size(path, &header, bytes - from as u64)?;
     let element = Element::of_npy(path, header.kind)?;
     Ok(Layout { shape: header.shape, element, column_major: header.fortran, from: from as u64, ids_digest: None })

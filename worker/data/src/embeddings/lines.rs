@@ -2,10 +2,10 @@
 //! Other fields are passed over.
 
 use super::join::Row;
-use super::names::{self, Fit};
+use super::names::{self, Field, Unclear, Values};
 use super::table::RowSink;
 use crate::error::{DataError, Side};
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::fs::File;
@@ -18,17 +18,21 @@ pub(super) struct LineTable {
     path: PathBuf,
     side: Side,
     pub(super) width: usize,
+    /// Names of the first line's id and vector.
+    id: String,
+    vector: String,
 }
 
 impl LineTable {
     pub(super) fn open(path: &Path, side: Side) -> Result<LineTable, DataError> {
-        let mut table = LineTable { path: path.into(), side, width: 0 };
+        let mut table = LineTable { path: path.into(), side, width: 0, id: String::new(), vector: String::new() };
         let mut lines = table.lines()?;
         let Some(first) = lines.next_record()? else {
             return Err(DataError::Empty { path: path.into(), advice: ADVICE.into() });
         };
         let line = lines.line;
         table.width = first.vector.len();
+        (table.id, table.vector) = (first.id_name, first.vector_name);
         match table.width {
             0 => Err(DataError::at_line(path, line, "the vector is empty", ADVICE)),
             _ => Ok(table),
@@ -40,6 +44,10 @@ impl LineTable {
         let mut values = Vec::with_capacity(self.width);
         while let Some(record) = lines.next_record()? {
             let wrong = |problem: String, advice| Err(DataError::at_line(&self.path, lines.line, problem, advice));
+            if record.id_name != self.id {
+                let problem = format!("the id is `{}`, in the first line it is `{}`", record.id_name, self.id);
+                return wrong(problem, "give the id the same name in each line");
+            }
             if record.vector.len() != self.width {
                 let problem = format!("{} values, the first line has {}", record.vector.len(), self.width);
                 return wrong(problem, "encode all texts with the same model");
@@ -53,6 +61,11 @@ impl LineTable {
             take(Row { number: lines.line, id: Some(&record.id), values: &values })?;
         }
         Ok(())
+    }
+
+    /// What the ids and the vectors are, for the reading.
+    pub(super) fn fields(&self) -> (&str, String) {
+        (&self.id, format!("`{}`", self.vector))
     }
 
     fn lines(&self) -> Result<Lines<'_>, DataError> {
@@ -71,7 +84,9 @@ struct Lines<'a> {
 }
 
 struct Record {
+    id_name: String,
     id: String,
+    vector_name: String,
     vector: Vec<f64>,
 }
 
@@ -127,34 +142,105 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Record, A::Error> {
-        let (mut ids, mut fits, mut vector) = (vec![], vec![], None);
-        let mut passed = Vec::new();
+        let side = self.0;
+        let (mut others, mut vector): (Vec<(String, Other)>, _) = (vec![], None);
         while let Some(name) = fields.next_key::<String>()? {
-            let fit = names::id(&name, self.0);
-            if fit != Fit::No {
-                ids.push((name, fields.next_value::<Id>()?));
-                fits.push(fit);
-            } else if names::is_vector(&name) {
-                if vector.replace(fields.next_value::<Vec<f64>>()?).is_some() {
+            if names::is_vector(&name) {
+                if vector.replace((name, fields.next_value::<Vec<f64>>()?)).is_some() {
                     return Err(A::Error::custom("two fields could be the vector"));
                 }
+            } else if names::is_id(&name, side) {
+                let Id(id) = fields.next_value()?;
+                others.push((name, Other { values: Values::Texts, text: id }));
             } else {
-                fields.next_value::<IgnoredAny>()?;
-                passed.push(name);
+                let value = fields.next_value()?;
+                others.push((name, value));
             }
         }
-        let side = self.0;
-        let passed = || names::quoted(passed.iter().take(8).map(String::as_str));
-        let best = names::best(&fits).map_err(|several| match several.is_empty() {
-            true => A::Error::custom(format!("no field is named `id` or `{side}_id`, but {}", passed())),
-            false => {
-                let named = names::quoted(several.iter().map(|&k| ids[k].0.as_str()));
-                A::Error::custom(format!("several fields could be the {side} id: {named}"))
+        let named: Vec<Field> = others.iter().map(|(name, other)| Field { name, values: other.values }).collect();
+        let passed = || names::quoted(others.iter().take(8).map(|(name, _)| name.as_str()));
+        let id = names::find_id(&named, side).map_err(|unclear| match unclear {
+            Unclear::None => A::Error::custom(format!("no field is named `id` or `{side}_id`, but {}", passed())),
+            Unclear::Several(found) => {
+                let found = names::several("fields", side, found.iter().map(|&k| named[k].name));
+                A::Error::custom(format!("{found}; {}", names::advice(side)))
             }
         })?;
-        let vector =
+        let (vector_name, vector) =
             vector.ok_or_else(|| A::Error::custom(format!("no field is named `embedding`, but {}", passed())))?;
-        Ok(Record { id: ids.swap_remove(best).1.0, vector })
+        let (id_name, Other { text, .. }) = others.swap_remove(id);
+        match text.is_empty() {
+            true => Err(A::Error::custom("the id is empty")),
+            false => Ok(Record { id_name, id: text, vector_name, vector }),
+        }
+    }
+}
+
+/// The value of a field whose name does not say that it is an id.
+struct Other {
+    values: Values,
+    text: String,
+}
+
+/// A text of more bytes is no id, and not kept.
+const MOST_ID: usize = 1024;
+
+impl<'de> Deserialize<'de> for Other {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Other, D::Error> {
+        json.deserialize_any(OtherVisitor)
+    }
+}
+
+struct OtherVisitor;
+
+impl OtherVisitor {
+    fn none() -> Other {
+        Other { values: Values::Others, text: String::new() }
+    }
+}
+
+impl<'de> Visitor<'de> for OtherVisitor {
+    type Value = Other;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Other, E> {
+        Ok(match text.len() {
+            0..=MOST_ID => Other { values: Values::Texts, text: text.into() },
+            _ => OtherVisitor::none(),
+        })
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Other, E> {
+        Ok(Other { values: Values::Integers, text: value.to_string() })
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Other, E> {
+        Ok(Other { values: Values::Integers, text: value.to_string() })
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Other, E> {
+        Ok(OtherVisitor::none())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Other, E> {
+        Ok(OtherVisitor::none())
+    }
+
+    fn visit_unit<E>(self) -> Result<Other, E> {
+        Ok(OtherVisitor::none())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Other, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(OtherVisitor::none())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Other, A::Error> {
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(OtherVisitor::none())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::file::{Element, Matrix};
 use super::join::Row;
-use super::names::{self, Fit};
+use super::names::{self, Field, Unclear};
 use super::table::RowSink;
 use crate::error::{DataError, Side};
 use crate::readers::npy::{self, Array, Header, Kind, fixed};
@@ -20,6 +20,7 @@ pub(super) struct Archive {
     path: PathBuf,
     vectors: Member,
     pub(super) matrix: Matrix,
+    id_name: String,
     /// By row.
     ids: Vec<String>,
 }
@@ -49,11 +50,21 @@ impl Archive {
         let &[vectors] = vectors.as_slice() else {
             return Err(unclear(&format!("{} matrices of floats", vectors.len())));
         };
-        let fits: Vec<Fit> = members.iter().map(|member| member.fit(side)).collect();
-        let ids = names::best(&fits).map_err(|several| match several.is_empty() {
-            true => unclear(&format!("no list of {side} ids")),
-            false => unclear(&format!("several lists could be the {side} ids")),
+        // a named matrix of another kind was not meant to be passed over
+        let is_passed_over = |k: usize| k != vectors && names::is_vector(members[k].array());
+        if let Some(other) = (0..members.len()).find(|&k| is_passed_over(k)) {
+            return Err(unclear(&format!("`{}` is no matrix of floats", members[other].array())));
+        }
+        let rows = members[vectors].header.shape[0];
+        let fields: Vec<Field> = members.iter().map(|member| member.field(side, rows)).collect();
+        let ids = names::find_id(&fields, side).map_err(|found| match found {
+            Unclear::None => unclear(&format!("no list of {side} ids")),
+            Unclear::Several(found) => unclear(&names::several("lists", side, found.iter().map(|&k| fields[k].name))),
         })?;
+        if members[ids].values() == names::Values::Others {
+            return Err(unclear(&format!("`{}` is no list of integers or strings", members[ids].array())));
+        }
+        let id_name = members[ids].array().to_owned();
         let ids = read_ids(&path.join(&members[ids].name), &mut zip, &members[ids])?;
         let vectors = members.swap_remove(vectors);
         let inside = path.join(&vectors.name);
@@ -67,7 +78,12 @@ impl Archive {
                 advice: "save one id for each row".into(),
             });
         }
-        Ok(Archive { path: path.into(), vectors, matrix, ids })
+        Ok(Archive { path: path.into(), vectors, matrix, id_name, ids })
+    }
+
+    /// What the ids and the vectors are, for the reading.
+    pub(super) fn fields(&self) -> (&str, String) {
+        (&self.id_name, format!("`{}`", self.vectors.array()))
     }
 
     pub(super) fn each_row(&self, take: RowSink) -> Result<(), DataError> {
@@ -96,15 +112,21 @@ impl Member {
         self.header.shape.len() == 2 && matches!(self.header.kind, Kind::F16 | Kind::F32 | Kind::F64)
     }
 
-    /// As ids; numpy names arrays without a name `arr_0`, `arr_1`.
-    fn fit(&self, side: Side) -> Fit {
-        let is_list = self.header.shape.len() == 1;
+    /// As ids.
+    fn values(&self) -> names::Values {
         match self.header.kind {
-            Kind::Bool | Kind::F16 | Kind::F32 | Kind::F64 => Fit::No,
-            _ if !is_list => Fit::No,
-            _ if self.array().starts_with("arr_") => Fit::Index,
-            _ => names::id(self.array(), side),
+            _ if self.header.shape.len() != 1 => names::Values::Others,
+            Kind::Bool | Kind::F16 | Kind::F32 | Kind::F64 => names::Values::Others,
+            Kind::Bytes(_) | Kind::Text(_) => names::Values::Texts,
+            _ => names::Values::Integers,
         }
+    }
+
+    /// A list that is not as long as the matrix of so many rows is no candidate, unless its name says that it is.
+    fn field(&self, side: Side, rows: usize) -> Field<'_> {
+        let is_long = self.header.shape.first() == Some(&rows) || names::is_id(self.array(), side);
+        let values = if is_long { self.values() } else { names::Values::Others };
+        Field { name: self.array(), values }
     }
 }
 
@@ -147,9 +169,20 @@ fn member(path: &Path, zip: &mut ZipArchive<File>, index: usize, bytes: u64) -> 
     let inside = path.join(&name);
     let mut start = Vec::new();
     entry.by_ref().take(npy::HEADER_BYTES).read_to_end(&mut start).map_err(DataError::read(&inside))?;
-    let (header, from) = npy::parse_header(&inside, &start)?;
+    let (header, from) = npy::parse_header(&inside, &start).map_err(advise_on_objects)?;
     npy::same_size(&inside, &header, declared.saturating_sub(from as u64))?;
     Ok(Member { name, header, from })
+}
+
+/// An array of Python's objects needs another advice where it holds ids or vectors.
+pub(super) fn advise_on_objects(error: DataError) -> DataError {
+    match error {
+        DataError::Malformed { place, problem, .. } if problem.contains("pickled objects") => {
+            let advice = "save ids.astype(str), and vectors as numpy.stack(vectors)".into();
+            DataError::Malformed { place, problem, advice }
+        }
+        other => other,
+    }
 }
 
 fn skip(entry: &mut dyn Read, bytes: usize) -> std::io::Result<()> {

@@ -3,18 +3,18 @@
 
 use super::fixed::{self, DIGESTS_FILE, IdDigests, Listed};
 use super::join::{Join, Joined, Nodes};
-use super::locate;
+use super::locate::{TableFiles, Which};
+use super::series::Series;
 use super::table::Table;
 use super::{Embeddings, TextNeed, TextTables};
 use crate::error::{DataError, Side};
 use crate::manifest::{Digest, Repairs};
-use accord_spec::TextFiles;
+use crate::reading::TextReading;
 use std::path::{Path, PathBuf};
 
 /// Where tables are read from, and what of them.
 pub(crate) struct TextSource<'a> {
-    pub(crate) folder: &'a Path,
-    pub(crate) files: &'a TextFiles,
+    pub(crate) files: &'a TableFiles,
     pub(crate) need: TextNeed,
     /// External ids by internal id.
     pub(crate) user_ids: &'a [String],
@@ -24,10 +24,18 @@ pub(crate) struct TextSource<'a> {
     pub(crate) keep: Option<&'a [u32]>,
 }
 
-/// What the repairs call a table.
-struct Name<'a> {
-    file: &'a str,
-    side: Side,
+/// What reading tables tells beside them.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) repairs: Repairs,
+    pub(crate) readings: Vec<TextReading>,
+}
+
+/// A table, and what its partner on the other side is compared with.
+struct Read {
+    path: PathBuf,
+    series: Option<Series>,
+    table: Embeddings,
 }
 
 impl TextSource<'_> {
@@ -35,62 +43,61 @@ impl TextSource<'_> {
     ///
     /// # Errors
     /// A file that is missing, damaged or of another shape, and rows that cannot be given to a user or item for certain.
-    pub(crate) fn read(&self, digest: &mut Digest, repairs: &mut Repairs) -> Result<Option<TextTables>, DataError> {
-        let files = self.files;
-        let mut pair = |user: &str, item: &str| -> Result<[Embeddings; 2], DataError> {
-            let user = Name { file: user, side: Side::User };
-            let item = Name { file: item, side: Side::Item };
-            let (user_path, users) = self.table(&user, digest, repairs)?;
-            let (item_path, items) = self.table(&item, digest, repairs)?;
-            same_width(&user_path, users.width, item_path, items.width)?;
-            Ok([users, items])
+    pub(crate) fn read(&self, digest: &mut Digest, told: &mut Told) -> Result<Option<TextTables>, DataError> {
+        let mut pair = |user: Which, item: Which| -> Result<[Embeddings; 2], DataError> {
+            let users = self.table(user, Side::User, digest, told)?;
+            let items = self.table(item, Side::Item, digest, told)?;
+            same_width(&users, &items)?;
+            same_columns(&users, &items)?;
+            Ok([users.table, items.table])
         };
         let profiles = match self.need {
             TextNeed::None => return Ok(None),
-            TextNeed::Profiles | TextNeed::ProfilesAndIntents => pair(&files.user_profile, &files.item_profile)?,
+            TextNeed::Profiles | TextNeed::ProfilesAndIntents => pair(Which::UserProfile, Which::ItemProfile)?,
         };
         let intents = match self.need {
             TextNeed::None | TextNeed::Profiles => None,
-            TextNeed::ProfilesAndIntents => Some(pair(&files.user_intent, &files.item_intent)?),
+            TextNeed::ProfilesAndIntents => Some(pair(Which::UserIntent, Which::ItemIntent)?),
         };
         let [user_profile, item_profile] = profiles;
         Ok(Some(TextTables { user_profile, item_profile, intents }))
     }
 
-    fn table(
-        &self,
-        name: &Name,
-        digest: &mut Digest,
-        repairs: &mut Repairs,
-    ) -> Result<(PathBuf, Embeddings), DataError> {
-        let path = locate::locate(self.folder, name.file, self.need)?;
-        let nodes = self.nodes(name.side);
-        let table = Table::open(&path, name.side)?;
+    fn table(&self, which: Which, side: Side, digest: &mut Digest, told: &mut Told) -> Result<Read, DataError> {
+        let path = self.files.locate(which, self.need)?;
+        let nodes = self.nodes(side);
+        let table = Table::open(&path, side)?;
         self.refuse_unordered(&path, &table, &nodes)?;
         let most = std::fs::metadata(&path).map_err(DataError::read(&path))?.len();
         let has_ids = table.rows_without_ids().is_none();
         let mut join = Join::new(&path, nodes, table.width(), has_ids, most);
-        table.each_row(&mut |row| match join.put(row) {
-            None => Ok(()),
-            Some(first) => Err(DataError::malformed(
-                &path,
-                format!(
-                    "{}: {} `{}` is already in {}",
-                    table.place(row.number),
-                    name.side,
-                    row.id.unwrap_or_default(),
-                    table.place(first)
-                ),
-                "give each id one row",
-            )),
+        let mut rows = 0;
+        table.each_row(&mut |row| {
+            rows += 1;
+            match join.put(row) {
+                None => Ok(()),
+                Some(first) => Err(DataError::malformed(
+                    &path,
+                    format!(
+                        "{}: {side} `{}` is already in {}",
+                        table.place(row.number),
+                        row.id.unwrap_or_default(),
+                        table.place(first)
+                    ),
+                    "give each id one row",
+                )),
+            }
         })?;
-        let Joined { table, digests, surplus, zeros } = join.finish()?;
-        digest.table(table.width, &digests);
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let side = name.side;
-        repairs.add(format!("rows of {file} for {side}s that the dataset does not have, ignored"), surplus);
-        repairs.add(format!("rows of zeros in {file}"), zeros);
-        Ok((path, table))
+        let Joined { table: joined, digests, surplus, zeros } = join.finish()?;
+        digest.table(joined.width, &digests);
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        told.repairs.add(format!("rows of {file} for {side}s that the dataset does not have, ignored"), surplus);
+        told.repairs.add(format!("rows of zeros in {file}"), zeros);
+        let (id, vector) = table.fields().map(|(id, vector)| (id.to_owned(), vector)).unzip();
+        let width = joined.width as u64;
+        told.readings.push(TextReading { file, side: side.to_string(), id, vector, rows, width });
+        let series = table.series().cloned();
+        Ok(Read { path, series, table: joined })
     }
 
     fn nodes(&self, side: Side) -> Nodes<'_> {
@@ -114,7 +121,7 @@ impl TextSource<'_> {
         let Some(rows) = table.rows_without_ids() else { return Ok(()) };
         let (side, ids) = (nodes.side, nodes.ids);
         fixed::in_known_order(path, side, ids, self.listed)?;
-        if let Some(digests) = IdDigests::read(self.folder)? {
+        if let Some(digests) = IdDigests::read(self.files.folder())? {
             fixed::same_ids(path, side, ids, digests.side(side), DIGESTS_FILE)?;
         }
         if let Some(written_for) = table.ids_digest() {
@@ -138,35 +145,43 @@ impl TextSource<'_> {
     ///
     /// # Errors
     /// A file that is missing or whose beginning cannot be read.
-    pub(crate) fn widths(folder: &Path, files: &TextFiles, need: TextNeed) -> Result<[usize; 2], DataError> {
-        let width = |name: &str| -> Result<usize, DataError> {
-            Ok(Table::open(&locate::locate(folder, name, need)?, Side::User)?.width())
+    pub(crate) fn widths(files: &TableFiles, need: TextNeed) -> Result<[usize; 2], DataError> {
+        let width = |which: Which| -> Result<usize, DataError> {
+            Ok(Table::open(&files.locate(which, need)?, Side::User)?.width())
         };
         Ok(match need {
             TextNeed::None => [0, 0],
-            TextNeed::Profiles => [width(&files.user_profile)?, 0],
-            TextNeed::ProfilesAndIntents => [width(&files.user_profile)?, width(&files.user_intent)?],
+            TextNeed::Profiles => [width(Which::UserProfile)?, 0],
+            TextNeed::ProfilesAndIntents => [width(Which::UserProfile)?, width(Which::UserIntent)?],
         })
-    }
-
-    /// Which tables a folder has.
-    ///
-    /// # Errors
-    /// One table of a pair without the other, intents without profiles, or several files for one table.
-    pub(crate) fn found(folder: &Path, files: &TextFiles) -> Result<TextNeed, DataError> {
-        locate::found(folder, files)
     }
 }
 
-fn same_width(user_path: &Path, user: usize, item_path: PathBuf, item: usize) -> Result<(), DataError> {
-    if user == item {
+fn same_width(users: &Read, items: &Read) -> Result<(), DataError> {
+    if users.table.width == items.table.width {
         return Ok(());
     }
-    let user_file = user_path.file_name().unwrap_or_default().to_string_lossy();
     Err(DataError::WrongShape {
-        path: item_path,
-        found: format!("width {item}"),
-        expected: format!("{user_file} has width {user}"),
+        path: items.path.clone(),
+        found: format!("width {}", items.table.width),
+        expected: format!("{} has width {}", file_name(&users.path), users.table.width),
         advice: "encode users and items with the same text model".into(),
     })
+}
+
+/// Place k of a user's vector and place k of an item's are one dimension of the text model.
+fn same_columns(users: &Read, items: &Read) -> Result<(), DataError> {
+    match (&users.series, &items.series) {
+        (Some(user), Some(item)) if !user.agrees(item) => Err(DataError::WrongShape {
+            path: items.path.clone(),
+            found: format!("the vector begins at the column `{}`", item.first_name()),
+            expected: format!("in {} it begins at `{}`", file_name(&users.path), user.first_name()),
+            advice: "name the columns of both tables alike".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -5,6 +5,7 @@ use super::file::TableFile;
 use super::join::Row;
 use super::lines::LineTable;
 use super::npz::Archive;
+use super::series::Series;
 use crate::error::{DataError, Side};
 use crate::readers::pickle;
 use std::path::Path;
@@ -64,6 +65,24 @@ impl Table {
         match self {
             Table::Matrix(file) => file.ids_digest.as_deref(),
             Table::Pickle(_) | Table::Archive(_) | Table::Columns(_) | Table::Lines(_) => None,
+        }
+    }
+
+    /// The name of the ids, and what the vectors are in words; none in a matrix without ids.
+    pub(super) fn fields(&self) -> Option<(&str, String)> {
+        match self {
+            Table::Matrix(_) | Table::Pickle(_) => None,
+            Table::Archive(archive) => Some(archive.fields()),
+            Table::Columns(table) => table.fields(),
+            Table::Lines(table) => Some(table.fields()),
+        }
+    }
+
+    /// The columns of the vector, where they are several.
+    pub(super) fn series(&self) -> Option<&Series> {
+        match self {
+            Table::Columns(table) => table.series(),
+            Table::Matrix(_) | Table::Pickle(_) | Table::Archive(_) | Table::Lines(_) => None,
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn read(
 /// Which columns are read, by their names and kinds.
 fn roles(part: &Columns, data: &Data) -> Result<Roles, DataError> {
     let names: Vec<String> = part.columns().iter().map(|column| column.name.clone()).collect();
-    let rows = sample(part)?;
+    let rows = sample(part);
     let path = part.path();
     let found = layout::by_names(path, &names, &rows, data)?;
     for role in Role::ALL {
@@ -73,13 +73,15 @@ fn roles(part: &Columns, data: &Data) -> Result<Roles, DataError> {
         let kind = &part.columns()[place].kind;
         let fits = match role {
             Role::User | Role::Item => matches!(kind, Kind::Integer | Kind::Text),
-            Role::Rating => matches!(kind, Kind::Integer | Kind::Float | Kind::Boolean),
-            Role::Time => matches!(kind, Kind::Integer | Kind::Float | Kind::Timestamp(_)),
+            // numbers are also written as strings, as in a text file
+            Role::Rating => {
+                matches!(kind, Kind::Integer | Kind::Float | Kind::Boolean | Kind::Decimal { .. } | Kind::Text)
+            }
+            Role::Time => matches!(kind, Kind::Integer | Kind::Float | Kind::Timestamp(_) | Kind::Decimal { .. }),
         };
-        // ratings and times that the job does not ask for may be anything
+        // a rating that is not read would turn a dislike into a like; times that the job does not ask for may be anything
         let asked = match role {
-            Role::User | Role::Item => true,
-            Role::Rating => data.min_rating.is_some(),
+            Role::User | Role::Item | Role::Rating => true,
             Role::Time => data.split == accord_spec::Split::Time,
         };
         if !fits && asked {
@@ -93,24 +95,22 @@ fn roles(part: &Columns, data: &Data) -> Result<Roles, DataError> {
     }
     let readable =
         |place: &usize| !matches!(part.columns()[*place].kind, Kind::Text | Kind::FloatList | Kind::Unsupported(_));
-    Ok(Roles { rating: found.rating.filter(readable), time: found.time.filter(readable), ..found })
+    Ok(Roles { time: found.time.filter(readable), ..found })
 }
 
-/// The first rows as text, for messages; empty where a column cannot be read.
-fn sample(part: &Columns) -> Result<Vec<Vec<String>>, DataError> {
+/// The first rows as text, for messages. A column that cannot be read is empty: it may be one that nobody asks for, and
+/// those that are asked for are refused when they are read.
+fn sample(part: &Columns) -> Vec<Vec<String>> {
+    let width = part.columns().len();
+    let mut rows = vec![vec![String::new(); width]; usize::try_from(part.rows()).unwrap_or(SAMPLE).min(SAMPLE)];
     let plain = |k: &usize| !matches!(part.columns()[*k].kind, Kind::FloatList | Kind::Unsupported(_));
-    let readable: Vec<usize> = (0..part.columns().len()).filter(plain).collect();
-    let mut rows = Vec::new();
-    if let Some(batch) = part.batches(&readable).next_batch()? {
-        for row in 0..batch.rows.min(SAMPLE) {
-            let mut fields = vec![String::new(); part.columns().len()];
-            for (cells, &column) in batch.columns.iter().zip(&readable) {
-                text(cells, row, &mut fields[column]);
-            }
-            rows.push(fields);
+    for column in (0..width).filter(plain) {
+        let Ok(Some(batch)) = part.batches(&[column]).next_batch() else { continue };
+        for (row, fields) in rows.iter_mut().enumerate().take(batch.rows) {
+            text(&batch.columns[0], row, &mut fields[column]);
         }
     }
-    Ok(rows)
+    rows
 }
 
 /// A cell as text; empty for a null.
@@ -124,8 +124,9 @@ fn text(cells: &Cells, row: usize, to: &mut String) {
         Values::Integers(values) => write!(to, "{}", values[row]),
         Values::Floats(values) => write!(to, "{}", values[row]),
         Values::Booleans(values) => write!(to, "{}", values[row]),
+        Values::Texts(texts) if texts.get(row).trim().is_empty() => Ok(()),
         Values::Texts(texts) => {
-            to.push_str(texts.get(row).trim());
+            to.push_str(texts.get(row));
             Ok(())
         }
         Values::Lists(_) => Ok(()),
@@ -141,7 +142,8 @@ fn number(cells: &Cells, row: usize) -> Option<f64> {
         Values::Integers(values) => Some(values[row] as f64),
         Values::Floats(values) => Some(values[row]),
         Values::Booleans(values) => Some(f64::from(u8::from(values[row]))),
-        Values::Texts(_) | Values::Lists(_) => None,
+        Values::Texts(texts) => layout::rating(texts.get(row).trim()),
+        Values::Lists(_) => None,
     }
 }
 
@@ -157,9 +159,9 @@ struct Body<'a> {
 
 impl Body<'_> {
     fn take(&mut self, part: &Columns) -> Result<(), DataError> {
-        let Roles { user, item, rating, time, .. } = self.roles;
+        let Roles { user: user_at, item: item_at, rating, time, .. } = self.roles;
         let time = time.filter(|_| self.wanted.time);
-        let wanted: Vec<usize> = [Some(user), Some(item), rating, time].into_iter().flatten().collect();
+        let wanted: Vec<usize> = [Some(user_at), Some(item_at), rating, time].into_iter().flatten().collect();
         let place = |column: usize| wanted.iter().position(|&k| k == column);
         let (rating_at, time_at) = (rating.and_then(place), time.and_then(place));
         let mut id = String::new();
@@ -185,8 +187,10 @@ impl Body<'_> {
                 }
                 let time = need(value(time_at), "time")?;
                 text(&batch.columns[0], row, &mut id);
+                part.refuse_blanks(user_at, line, &id)?;
                 let user = self.sides[0].number(&id, line)?;
                 text(&batch.columns[1], row, &mut id);
+                part.refuse_blanks(item_at, line, &id)?;
                 let item = self.sides[1].number(&id, line)?;
                 match (user, item) {
                     (Some(user), Some(item)) => self.records.push(user, item, time),

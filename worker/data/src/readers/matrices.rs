@@ -86,6 +86,24 @@ impl Matrix {
         Ok(Matrix { shape, rows, columns, values })
     }
 
+    /// Where entries of one user and item are several, scipy means their sum: the values with the sum at the first of them,
+    /// and which entries went into it. None where there is no such entry, or no value.
+    fn sums(&self) -> Option<(Vec<f64>, Vec<bool>)> {
+        let mut values = self.values.clone()?;
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        let place = |k: usize| (self.rows[k], self.columns[k]);
+        order.sort_by_key(|&k| place(k));
+        if order.windows(2).all(|pair| place(pair[0]) != place(pair[1])) {
+            return None;
+        }
+        let mut absorbed = vec![false; values.len()];
+        for same in order.chunk_by(|&a, &b| place(a) == place(b)) {
+            values[same[0]] = same.iter().map(|&k| self.values.as_ref().map_or(0.0, |values| values[k])).sum();
+            same[1..].iter().for_each(|&k| absorbed[k] = true);
+        }
+        Some((values, absorbed))
+    }
+
     /// The entries as interactions: stored zeros, and those rated too low, are dropped and counted.
     fn records(&self, path: &Path, wanted: &Wanted, repairs: &mut Repairs) -> Result<Records, DataError> {
         if wanted.min_rating.is_some() && self.values.is_none() {
@@ -97,14 +115,19 @@ impl Matrix {
         }
         let mut records = Records::default();
         let (mut zeros, mut low) = (0, 0);
+        let (sums, absorbed) = self.sums().unzip();
+        let (values, absorbed) = (sums.as_ref().or(self.values.as_ref()), absorbed.unwrap_or_default());
         for (k, (&user, &item)) in self.rows.iter().zip(&self.columns).enumerate() {
-            match (&self.values, wanted.min_rating) {
+            match (values, wanted.min_rating) {
+                _ if absorbed.get(k) == Some(&true) => {}
                 (Some(v), _) if v[k] == 0.0 => zeros += 1,
                 (Some(v), Some(least)) if v[k] < least => low += 1,
                 _ => records.push(user, item, None),
             }
         }
         repairs.add("stored zeros dropped", zeros);
+        let absorbed = absorbed.iter().filter(|absorbed| **absorbed).count();
+        repairs.add("entries of a matrix added to an earlier one of the same user and item", absorbed as u64);
         if let Some(least) = wanted.min_rating {
             repairs.add(format!("interactions rated below data.min_rating = {least} dropped"), low);
         }
@@ -205,6 +228,14 @@ fn integers(named: &Named) -> Result<Vec<i64>, DataError> {
 /// Row number of each entry, from the offsets of the rows.
 fn expand(indptr: &Named, rows: usize, entries: usize) -> Result<Vec<u32>, DataError> {
     let offsets = integers(indptr)?;
+    let stored = usize::try_from(offsets.last().copied().unwrap_or(0)).unwrap_or(entries);
+    if offsets.len() == rows.saturating_add(1) && stored < entries {
+        return Err(DataError::malformed(
+            &indptr.place,
+            format!("the matrix stores {entries} entries and its offsets end at {stored}"),
+            "call matrix.prune() and save it again",
+        ));
+    }
     let valid = offsets.len() == rows.saturating_add(1)
         && offsets.first() == Some(&0)
         && offsets.last() == Some(&(entries as i64))

@@ -19,7 +19,7 @@ mod fields;
 mod files;
 mod guess;
 mod ids;
-mod layout;
+pub(crate) mod layout;
 mod list_forms;
 mod listing;
 mod matrices;

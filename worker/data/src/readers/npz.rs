@@ -45,6 +45,17 @@ fn matrix(path: &Path) -> Result<Matrix, DataError> {
     let format = members.get("format").map(|m| m.parse().map(|a| a.text())).transpose()?.flatten();
     let layout = match (members.get("row"), members.get("col"), members.get("indptr"), members.get("indices")) {
         (Some(row), Some(col), _, _) => Layout::Coo { row: row.named()?, col: col.named()? },
+        // as many rows as columns: offsets of rows and of columns look alike
+        (_, _, Some(_), Some(_)) if format.is_none() && shape[0] == shape[1] => {
+            return Err(DataError::malformed(
+                path,
+                format!(
+                    "a matrix of {} x {} without `format`, which may be stored by rows or by columns",
+                    shape[0], shape[1]
+                ),
+                "save it with scipy.sparse.save_npz",
+            ));
+        }
         (_, _, Some(indptr), Some(indices)) if matches!(format.as_deref(), None | Some("csr")) => {
             Layout::Csr { indptr: indptr.named()?, indices: indices.named()? }
         }

@@ -12,6 +12,7 @@ mod cells;
 mod decode;
 mod kind;
 mod pages;
+mod parts;
 mod thrift;
 
 use crate::error::DataError;
@@ -21,7 +22,9 @@ pub use kind::{Kind, Unit};
 use parquet::basic::Compression;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
-use std::fs::{self, File};
+pub use parts::{open_parts, part_files};
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +46,8 @@ pub struct Columns {
     file: File,
     reader: SerializedFileReader<File>,
     columns: Vec<Column>,
+    /// By column: which of the file's leaves it is.
+    leaves: Vec<usize>,
     rows: u64,
 }
 
@@ -64,6 +69,7 @@ impl Columns {
         if bytes == 0 {
             return Err(DataError::Empty { path: path.into(), advice: "write the table again".into() });
         }
+        refuse_others(path, &file)?;
         let shared = file.try_clone().map_err(DataError::read(path))?;
         let reader = guarded(|| Ok(SerializedFileReader::new(shared)?)).map_err(|error| unreadable(path, &error))?;
         let footer = reader.metadata();
@@ -79,10 +85,10 @@ impl Columns {
             None => return Err(DataError::malformed(path, "the footer's numbers of rows contradict", DAMAGED)),
         };
         let schema = footer.file_metadata().schema_descr();
-        let columns = (0..schema.num_columns())
-            .map(|leaf| kind::column(&schema.column(leaf), schema.get_column_root(leaf)))
-            .collect();
-        Ok(Columns { path: path.into(), file, reader, columns, rows })
+        let leaves: Vec<usize> = (0..schema.num_columns()).collect();
+        let column = |leaf: &usize| kind::column(&schema.column(*leaf), schema.get_column_root(*leaf));
+        let columns = leaves.iter().map(column).collect();
+        Ok(Columns { path: path.into(), file, reader, columns, leaves, rows })
     }
 
     pub fn path(&self) -> &Path {
@@ -119,14 +125,31 @@ impl Columns {
         Batches { from: self, wanted: wanted.to_vec(), group: 0, left: 0, row: 0, list_rows: FIRST_ROWS, open: vec![] }
     }
 
+    /// Refuses an id that differs from another by nothing one can see, or that no list of ids could hold. `row`: as the
+    /// caller counts.
+    ///
+    /// # Errors
+    /// An id with blanks around it, or with a line break.
+    pub(crate) fn refuse_blanks(&self, column: usize, row: u64, id: &str) -> Result<(), DataError> {
+        if id.trim() == id && !id.contains(['\n', '\r']) {
+            return Ok(());
+        }
+        let name = self.columns.get(column).map_or("", |column| column.name.as_str());
+        Err(DataError::malformed(
+            &self.path,
+            format!("row {row}: the id {id:?} in `{name}` has a blank or a line break at its end or in it"),
+            format!("strip the ids, in the text tables too: frame[\"{name}\"] = frame[\"{name}\"].str.strip()"),
+        ))
+    }
+
     fn damaged(&self, problem: impl std::fmt::Display) -> DataError {
         DataError::malformed(&self.path, problem.to_string(), DAMAGED)
     }
 
     /// A reader of one column in one row group, whose page headers are checked.
-    fn cells(&self, group: usize, leaf: usize, rows: usize) -> Result<CellReader, DataError> {
-        let Some(column) = self.columns.get(leaf) else {
-            return Err(self.damaged(format!("there is no column {leaf}")));
+    fn cells(&self, group: usize, column: usize, rows: usize) -> Result<CellReader, DataError> {
+        let (Some(column), Some(&leaf)) = (self.columns.get(column), self.leaves.get(column)) else {
+            return Err(self.damaged(format!("there is no column {column}")));
         };
         if let Kind::Unsupported(what) = &column.kind {
             return Err(DataError::malformed(
@@ -156,6 +179,28 @@ impl Columns {
         })
         .map_err(|e| self.damaged(named(&e.to_string())))
     }
+}
+
+/// Files of other formats by their first bytes: it is not damage that keeps them from being read.
+///
+/// # Errors
+/// A packed file, or one of Arrow's own format.
+fn refuse_others(path: &Path, mut file: &File) -> Result<(), DataError> {
+    let mut start = [0; 6];
+    let read = file.read(&mut start).map_err(DataError::read(path))?;
+    file.rewind().map_err(DataError::read(path))?;
+    let (what, advice) = match &start[..read] {
+        [0x1f, 0x8b, ..] => ("compressed by gzip as a whole", "unpack it: Parquet files are packed inside already"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            ("compressed by zstd as a whole", "unpack it: Parquet files are packed inside already")
+        }
+        b"ARROW1" | [b'F', b'E', b'A', b'1', ..] => {
+            ("a Feather file, not Parquet", "write it with frame.to_parquet(name)")
+        }
+        [b'P', b'K', 3, 4, ..] => ("a zip archive, not Parquet", "unpack it"),
+        _ => return Ok(()),
+    };
+    Err(DataError::malformed(path, format!("the file is {what}"), advice))
 }
 
 fn unreadable(path: &Path, error: &PageError) -> DataError {
@@ -204,8 +249,8 @@ impl Batches<'_> {
             let Some(group) = groups.get(self.group) else { return Ok(None) };
             self.left = usize::try_from(group.num_rows()).map_err(|e| self.from.damaged(e))?;
             self.open.clear();
-            for &leaf in &self.wanted {
-                self.open.push(self.from.cells(self.group, leaf, self.left)?);
+            for &column in &self.wanted {
+                self.open.push(self.from.cells(self.group, column, self.left)?);
             }
             self.group += 1;
         }
@@ -214,7 +259,10 @@ impl Batches<'_> {
         let mut columns = Vec::with_capacity(self.open.len());
         for cells in &mut self.open {
             let read = guarded(|| cells.read(rows));
-            columns.push(read.map_err(|e| self.from.damaged(e.placed(cells.name(), self.row)))?);
+            columns.push(read.map_err(|error| {
+                let problem = error.placed(cells.name(), self.row);
+                DataError::malformed(&self.from.path, problem, error.advice())
+            })?);
         }
         let values = columns.iter().map(Cells::list_values).sum::<usize>();
         self.list_rows = (BATCH_VALUES / (values / rows).max(1)).clamp(1, BATCH_ROWS);
@@ -231,63 +279,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, PageError>) -> Result<T, PageErro
         Ok(result) => result,
         Err(_) => Err(PageError::of("its parts contradict each other")),
     }
-}
-
-/// Opens a file, or a folder of part files (`part-*.parquet` as Spark and Dask write them) in the order of their names.
-///
-/// # Errors
-/// Those of [`Columns::open`], a folder without part files or with folders in it, or parts whose columns differ.
-pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
-    if !path.is_dir() {
-        return Ok(vec![Columns::open(path)?]);
-    }
-    let files = part_files(path)?;
-    let parts = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(first) = parts.first()
-        && let Some(other) = parts.iter().find(|part| part.columns != first.columns)
-    {
-        return Err(DataError::WrongShape {
-            path: other.path.clone(),
-            found: describe(&other.columns),
-            expected: format!("{} has {}", first.path.display(), describe(&first.columns)),
-            advice: "all parts of a folder have the same columns".into(),
-        });
-    }
-    Ok(parts)
-}
-
-/// The `.parquet` files of a folder by name. Names that begin with `_` or `.` are marks of the writer.
-///
-/// # Errors
-/// A folder that cannot be read, without such a file, or with folders in it.
-pub fn part_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
-        let entry = entry.map_err(DataError::read(folder))?;
-        let name = entry.file_name();
-        let path = entry.path();
-        if name.to_string_lossy().starts_with(['_', '.']) {
-            continue;
-        }
-        if path.is_dir() {
-            return Err(DataError::malformed(
-                folder,
-                format!("the folder `{}` in it is not read", name.to_string_lossy()),
-                "write the parts without partition columns, all in one folder",
-            ));
-        }
-        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
-            files.push(path);
-        }
-    }
-    if files.is_empty() {
-        return Err(DataError::Empty {
-            path: folder.into(),
-            advice: "it should hold part files ending in .parquet".into(),
-        });
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// `user_id (integers), rating (floats)`

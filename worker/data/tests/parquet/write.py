@@ -110,3 +110,23 @@ for name, columns in {
     save(f"bad-{name}.parquet", pa.table(columns))
 wide = pd.DataFrame({"d0": [float(k) for k in order], "d1": [k / 2 for k in order]}, index=[f"u{k}" for k in order])
 wide.to_parquet(here / "pandas-wide-indexed.parquet", compression="zstd")
+# row numbers beside the ids, in the order of the rows: u0 to u3 are customers
+frame = pd.DataFrame({"customer": [f"u{k}" for k in order], "embedding": [[float(k), k / 2] for k in order]})
+frame.set_index(pd.Index([0, 5, 6, 7])).to_parquet(here / "trap-indexed.parquet")
+frame.reset_index().to_parquet(here / "trap-index.parquet")
+frame.rename(columns={"customer": "shopper"}).reset_index().to_parquet(here / "trap-unknown.parquet")
+frame.assign(id=range(4)).to_parquet(here / "trap-id.parquet")
+frame.drop(columns="customer").assign(rank=range(4)).to_parquet(here / "trap-rank.parquet")
+# vectors over columns: 0 to 11 by name and by number, and floats that are no part of the vector
+users = [f"u{k}" for k in range(4)]
+places = sorted(range(12), key=str)
+save("wide-by-name.parquet", pa.table({"user_id": users} | {f"d{p}": [float(k + p) for k in range(4)] for p in places}))
+save("wide-by-number.parquet", pa.table({"user_id": users} | {f"d{p}": [float(k + p) for k in range(4)] for p in range(12)}))
+save("wide-items.parquet", pa.table({"item_id": pa.array(range(4))} | {f"d{p}": [float(k + p) for k in range(4)] for p in range(12)}))
+save("wide-items-from-1.parquet", pa.table({"item_id": pa.array(range(4))} | {f"d{p + 1}": [float(p)] * 4 for p in range(12)}))
+d = {f"d{p}": pa.array([float(p)] * 4) for p in range(3)}
+save("bad-stray-float.parquet", pa.table({"user_id": users, "mean_rating": [0.5] * 4} | d))
+save("bad-stray-string.parquet", pa.table({"user_id": users} | d | {"d2": ["1.0"] * 4}))
+save("bad-string-vector.parquet", pa.table({"user_id": users, "embedding": ["[1.0]"] * 4} | d))
+save("bad-gap.parquet", pa.table({"user_id": users, "d0": [0.5] * 4, "d2": [0.5] * 4}))
+save("bad-blank-id.parquet", pa.table({"user_id": ["u0", "u1 ", "u2", "u3"], "emb": [[1.0]] * 4}))

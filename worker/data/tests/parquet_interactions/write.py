@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the fixtures of this folder; wants pyarrow (26.0.1 wrote those that are committed)."""
-import datetime, pathlib
+import datetime, decimal, pathlib
 import pyarrow as pa, pyarrow.parquet as pq
 
 here = pathlib.Path(__file__).resolve().parent
@@ -28,3 +28,21 @@ for part in range(3):
 write("null-user.parquet", {"user": users[:-1] + [None], "item": items})
 write("float-items.parquet", {"user": users, "item": [float(i) for i in items]})
 write("unknown.parquet", {"wer": users, "was": items})
+
+# ratings 0 to 4 in every kind that is read; a rating of 0 is no interaction
+stars = [k % 5 for k in range(len(pairs))]
+tenths = pa.array([decimal.Decimal(k) for k in stars], pa.decimal128(9, 1))
+rated = {"user": users, "item": items}
+write("rated-decimal.parquet", rated | {"stars": tenths})
+write("rated-decimal32.parquet", rated | {"stars": tenths}, store_decimal_as_integer=True)
+write("rated-decimal64.parquet", rated | {"stars": tenths.cast(pa.decimal128(18, 3))}, store_decimal_as_integer=True)
+write("rated-string.parquet", rated | {"stars": [f" {k}.0" for k in stars]})
+write("rated-category.parquet", rated | {"stars": pa.array([str(k) for k in stars]).dictionary_encode()})
+write("rated-date.parquet", rated | {"stars": times})
+# columns that nobody asks for and that are not read
+write("unread.parquet", rated | {
+    "raw": [bytes([255, k]) for k in stars], "body": ["x" * 70_000] + ["x"] * (len(stars) - 1),
+    "hash": pa.array([2**63 + k for k in stars], pa.uint64()), "delta": [f"a{k}" for k in stars],
+}, use_dictionary=False, column_encoding={"delta": "DELTA_BYTE_ARRAY"})
+write("large-users.parquet", {"user": pa.array([2**63 + int(u[1:]) for u in users], pa.uint64()), "item": items})
+write("blank-user.parquet", {"user": ["U0 "] + users[1:], "item": items})

@@ -34,7 +34,7 @@ impl Role {
         }
     }
 
-    fn group_of(self, column: &str) -> Option<usize> {
+    pub(crate) fn group_of(self, column: &str) -> Option<usize> {
         let plain = plain(column);
         self.names().iter().position(|group| group.contains(&plain.as_str()))
     }

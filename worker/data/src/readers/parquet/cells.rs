@@ -21,9 +21,11 @@ pub struct Cells {
 /// By row; what stands for a null is of no meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Of the kinds `Integer` and `Timestamp`.
+    /// Of the kinds `Integer`, unless one is beyond `i64`, and `Timestamp`.
     Integers(Vec<i64>),
+    /// Of the kinds `Float` and `Decimal`.
     Floats(Vec<f64>),
+    /// Of the kind `Text`, and large integers in decimals.
     Texts(Texts),
     Booleans(Vec<bool>),
     Lists(Lists),

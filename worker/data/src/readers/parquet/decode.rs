@@ -3,7 +3,7 @@
 
 use super::cells::{Cells, Lists, Texts, Values};
 use super::kind::{self, Kind};
-use super::{BATCH_ROWS, Column};
+use super::{BATCH_ROWS, Column, DAMAGED};
 use half::f16;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType, FixedLenByteArray, Int96};
@@ -12,6 +12,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 /// A string of more bytes is refused: a dictionary could repeat it in every row.
 const MOST_TEXT: usize = 1 << 16;
+const OTHER_VALUE: &str = "write the column with values that fit, or leave it out";
 /// Julian day of 1970-01-01.
 const DAY_OF_EPOCH: i128 = 2_440_588;
 const NANOSECONDS_A_DAY: i128 = 86_400_000_000_000;
@@ -21,15 +22,21 @@ const NANOSECONDS_A_DAY: i128 = 86_400_000_000_000;
 pub(super) struct PageError {
     row: Option<usize>,
     problem: String,
+    advice: &'static str,
 }
 
 impl PageError {
     pub(super) fn of(problem: impl Into<String>) -> PageError {
-        PageError { row: None, problem: problem.into() }
+        PageError { row: None, problem: problem.into(), advice: DAMAGED }
     }
 
-    fn in_row(row: usize, problem: impl Into<String>) -> PageError {
-        PageError { row: Some(row), problem: problem.into() }
+    /// Of a sound file with a value that is not read.
+    fn in_row(row: usize, problem: impl Into<String>, advice: &'static str) -> PageError {
+        PageError { row: Some(row), problem: problem.into(), advice }
+    }
+
+    pub(super) fn advice(&self) -> &'static str {
+        self.advice
     }
 
     /// With the column, and the row of the file.
@@ -100,29 +107,38 @@ impl CellReader {
     pub(super) fn read(&mut self, rows: usize) -> Result<Cells, PageError> {
         use ColumnReader as C;
         let (is_list, is_unsigned, levels) = (self.is_list(), self.is_unsigned, &mut self.levels);
+        let scale = match self.kind {
+            Kind::Decimal { scale } => Some(scale),
+            _ => None,
+        };
         match &mut self.reader {
             C::FloatColumnReader(reader) if is_list => lists(reader, levels, rows, |v| Ok(f64::from(*v))),
             C::DoubleColumnReader(reader) if is_list => lists(reader, levels, rows, |v| Ok(*v)),
             C::FixedLenByteArrayColumnReader(reader) if is_list => lists(reader, levels, rows, half),
             C::FloatColumnReader(reader) => cells(flat(reader, levels, rows)?, |v| Ok(f64::from(v)), Values::Floats),
             C::DoubleColumnReader(reader) => cells(flat(reader, levels, rows)?, Ok, Values::Floats),
-            C::FixedLenByteArrayColumnReader(reader) => {
-                cells(flat(reader, levels, rows)?, |v| half(&v), Values::Floats)
-            }
+            C::FixedLenByteArrayColumnReader(reader) => match scale {
+                Some(scale) => cells(flat(reader, levels, rows)?, |v| decimal(v.data(), scale), Values::Floats),
+                None => cells(flat(reader, levels, rows)?, |v| half(&v), Values::Floats),
+            },
             C::BoolColumnReader(reader) => cells(flat(reader, levels, rows)?, Ok, Values::Booleans),
-            C::Int32ColumnReader(reader) => {
-                let wide = |v: i32| if is_unsigned { i64::from(v.cast_unsigned()) } else { i64::from(v) };
-                cells(flat(reader, levels, rows)?, |v| Ok(wide(v)), Values::Integers)
-            }
-            C::Int64ColumnReader(reader) => {
-                let check = |v: i64| match is_unsigned && v < 0 {
-                    false => Ok(v),
-                    true => Err(format!("{} is beyond 2^63", v.cast_unsigned())),
-                };
-                cells(flat(reader, levels, rows)?, check, Values::Integers)
-            }
+            C::Int32ColumnReader(reader) => match scale {
+                Some(scale) => cells(flat(reader, levels, rows)?, |v| decimal(&v.to_be_bytes(), scale), Values::Floats),
+                None => {
+                    let wide = |v: i32| if is_unsigned { i64::from(v.cast_unsigned()) } else { i64::from(v) };
+                    cells(flat(reader, levels, rows)?, |v| Ok(wide(v)), Values::Integers)
+                }
+            },
+            C::Int64ColumnReader(reader) => match scale {
+                Some(scale) => cells(flat(reader, levels, rows)?, |v| decimal(&v.to_be_bytes(), scale), Values::Floats),
+                None if is_unsigned => Ok(unsigned(flat(reader, levels, rows)?)),
+                None => cells(flat(reader, levels, rows)?, Ok, Values::Integers),
+            },
             C::Int96ColumnReader(reader) => cells(flat(reader, levels, rows)?, nanoseconds, Values::Integers),
-            C::ByteArrayColumnReader(reader) => texts(flat(reader, levels, rows)?),
+            C::ByteArrayColumnReader(reader) => match scale {
+                Some(scale) => cells(flat(reader, levels, rows)?, |v| decimal(v.data(), scale), Values::Floats),
+                None => texts(flat(reader, levels, rows)?),
+            },
         }
     }
 }
@@ -179,9 +195,30 @@ fn cells<T, V: Default>(
     for (row, value) in from.into_iter().enumerate() {
         let is_null = present.as_ref().is_some_and(|present| !present[row]);
         let value = if is_null { Ok(V::default()) } else { convert(value) };
-        converted.push(value.map_err(|problem| PageError::in_row(row, problem))?);
+        converted.push(value.map_err(|problem| PageError::in_row(row, problem, OTHER_VALUE))?);
     }
     Ok(Cells { values: values(converted), present })
+}
+
+/// Numbers without a sign, whose bits came as `i64`: as text where one of them is beyond `i64`.
+fn unsigned((from, present): Flat<i64>) -> Cells {
+    if from.iter().all(|&value| value >= 0) {
+        return Cells { values: Values::Integers(from), present };
+    }
+    let mut texts = Texts::default();
+    from.iter().for_each(|value| texts.push(&value.cast_unsigned().to_string()));
+    Cells { values: Values::Texts(texts), present }
+}
+
+/// The number that these digits of base 256, of two's complement and highest first, are behind the decimal point moved.
+fn decimal(digits: &[u8], scale: i32) -> Result<f64, String> {
+    if digits.is_empty() || digits.len() > 16 {
+        return Err(format!("a decimal of {} bytes is too long", digits.len()));
+    }
+    let sign = if digits[0] >= 0x80 { -1 } else { 0 };
+    let whole = digits.iter().fold(sign, |whole: i128, &digit| whole << 8 | i128::from(digit));
+    // parsing rounds once, which a division of large numbers would not
+    format!("{whole}e{}", -i64::from(scale)).parse().map_err(|_| "a decimal is no number".into())
 }
 
 fn texts((from, present): Flat<ByteArray>) -> Result<Cells, PageError> {
@@ -190,11 +227,15 @@ fn texts((from, present): Flat<ByteArray>) -> Result<Cells, PageError> {
         let is_null = present.as_ref().is_some_and(|present| !present[row]);
         let bytes = if is_null { &[][..] } else { bytes.data() };
         if bytes.len() > MOST_TEXT {
-            return Err(PageError::in_row(row, format!("a string of {} bytes is too long", bytes.len())));
+            let problem = format!("a string of {} bytes is too long: at most {MOST_TEXT} are read", bytes.len());
+            return Err(PageError::in_row(row, problem, "shorten it, or leave the column out"));
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => texts.push(text),
-            Err(_) => return Err(PageError::in_row(row, "the string is not UTF-8")),
+            Err(_) => {
+                let advice = "write the column as UTF-8 strings, such as frame[column].str.decode(\"utf-8\")";
+                return Err(PageError::in_row(row, "the string is not UTF-8", advice));
+            }
         }
     }
     Ok(Cells { values: Values::Texts(texts), present })

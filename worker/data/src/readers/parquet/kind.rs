@@ -8,10 +8,15 @@ use std::fmt;
 /// What a column holds, and so which [`Values`](super::Values) a batch has of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Of any width; those beyond `i64` are an error where they are read.
+    /// Of any width. A batch with one beyond `i64` has them as texts.
     Integer,
     /// Of any width, as `f64`.
     Float,
+    /// Integers over a power of ten, as `f64`.
+    Decimal {
+        /// How many digits lie behind the point.
+        scale: i32,
+    },
     /// UTF-8.
     Text,
     Boolean,
@@ -32,17 +37,30 @@ pub enum Unit {
     Nanoseconds,
 }
 
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Days => "days",
+            Unit::Milliseconds => "milliseconds",
+            Unit::Microseconds => "microseconds",
+            Unit::Nanoseconds => "nanoseconds",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Integer => "integers",
-            Kind::Float => "floats",
-            Kind::Text => "strings",
-            Kind::Boolean => "booleans",
-            Kind::Timestamp(_) => "timestamps",
-            Kind::FloatList => "lists of floats",
-            Kind::Unsupported(what) => what,
-        })
+        match self {
+            Kind::Integer => f.write_str("integers"),
+            Kind::Float => f.write_str("floats"),
+            // columns that differ in nothing but these would be called alike
+            Kind::Decimal { scale } => write!(f, "decimals of {scale} places"),
+            Kind::Timestamp(unit) => write!(f, "timestamps in {}", unit.name()),
+            Kind::Text => f.write_str("strings"),
+            Kind::Boolean => f.write_str("booleans"),
+            Kind::FloatList => f.write_str("lists of floats"),
+            Kind::Unsupported(what) => f.write_str(what),
+        }
     }
 }
 
@@ -92,6 +110,11 @@ pub(super) fn is_unsigned(leaf: &ColumnDescriptor) -> bool {
 
 /// The kind of the values themselves, lists apart.
 fn plain(leaf: &ColumnDescriptor) -> Kind {
+    match leaf.logical_type_ref() {
+        Some(LogicalType::Decimal(decimal)) => return Kind::Decimal { scale: decimal.scale },
+        None if leaf.converted_type() == ConvertedType::DECIMAL => return Kind::Decimal { scale: leaf.type_scale() },
+        _ => {}
+    }
     match leaf.physical_type() {
         Physical::BOOLEAN => Kind::Boolean,
         Physical::INT32 | Physical::INT64 => integers(leaf),
@@ -131,7 +154,6 @@ fn integers(leaf: &ColumnDescriptor) -> Kind {
 
 fn other(leaf: &ColumnDescriptor, converted: ConvertedType) -> Kind {
     Kind::Unsupported(match (leaf.logical_type_ref(), converted) {
-        (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => "decimals".into(),
         (Some(LogicalType::Time(_)), _) | (None, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS) => {
             "times of day".into()
         }

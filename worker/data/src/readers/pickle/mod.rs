@@ -106,7 +106,11 @@ fn dense_in(path: &Path, bytes: &[u8]) -> Result<Dense, DataError> {
     }
     let advice = match objects.get(top) {
         Object::Sparse { .. } => "save matrix.toarray()",
-        Object::List | Object::Tuple(_) | Object::Dict(_) => "save one array with a row for each user or item",
+        // an array of its values would lose whose vector each is
+        Object::Dict(_) => {
+            "save it with its ids: numpy.savez(\"usr_emb.npz\", ids=list(d), embeddings=list(d.values()))"
+        }
+        Object::List | Object::Tuple(_) => "save one array with a row for each user or item: numpy.stack(list)",
         _ => "save one table with a row for each user or item, as pickle.dump(numpy.array(...), file) does",
     };
     Err(foreign(&objects, top, "a numpy array", advice).of(path))

@@ -10,6 +10,8 @@ use std::path::Path;
 
 const PLAIN: &str = "save numpy.ascontiguousarray(array), of little-endian numbers";
 
+const STACK: &str = "save vectors as numpy.stack(array), and other numbers as array.astype(float)";
+
 /// An array with its bytes.
 pub(super) struct Loaded<'a> {
     header: Header,
@@ -109,7 +111,8 @@ fn kind(objects: &Objects, dtype: Id) -> Result<Kind, Refusal> {
         return Err(Refusal::damaged("an array has no dtype"));
     };
     let description: String = order.chars().chain(name.chars()).take(16).collect();
-    Kind::of(&description).map_err(|why| Refusal::new(format!("the array {why} (dtype `{description}`)"), PLAIN))
+    let advice = if name.starts_with('O') { STACK } else { PLAIN };
+    Kind::of(&description).map_err(|why| Refusal::new(format!("the array {why} (dtype `{description}`)"), advice))
 }
 
 fn latin1(text: &str) -> Result<Vec<u8>, Refusal> {

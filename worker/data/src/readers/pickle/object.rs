@@ -113,14 +113,22 @@ impl Global {
     }
 }
 
+/// Frames and dictionaries of vectors have ids, which an array would lose.
+const TABLE: &str = "refusing: save interactions as scipy.sparse.coo_matrix(...), and vectors with their ids: \
+                     numpy.savez(\"usr_emb.npz\", ids=ids, embeddings=matrix)";
+
 fn not_resolved(module: &str, name: &str) -> Refusal {
     let from =
         |package: &str| module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let advice = match () {
         () if from("torch") => "refusing: a torch tensor is saved with numpy.save(name, tensor.numpy())",
-        () if from("pandas") => "refusing: save frame.to_numpy()",
+        () if from("pandas") || module == "collections" => TABLE,
         () if from("scipy.sparse") => "refusing: save matrix.tocoo() or matrix.tocsr()",
         () if from("numpy") => "refusing: save numpy.ascontiguousarray(array), of plain numbers",
+        // what Python writes for a class without a way of its own, as for scipy's dok_matrix
+        () if from("copyreg") || from("copy_reg") => {
+            "refusing: no code of a pickle is run; save matrix.tocoo(), or numpy.asarray(array)"
+        }
         () => "refusing: no code of a pickle is run; save one scipy.sparse matrix or one numpy array",
     };
     let shown: String = format!("{module}.{name}").chars().take(100).flat_map(char::escape_debug).collect();

@@ -147,6 +147,11 @@ fn names_of_code_are_refused_before_they_could_be_called() {
     assert!(refused(&tensor).ends_with("refusing: a torch tensor is saved with numpy.save(name, tensor.numpy())"));
     let lists = program(&[b"cscipy.sparse._lil\nlil_matrix\n)\x81"]);
     assert!(refused(&lists).ends_with("refusing: save matrix.tocoo() or matrix.tocsr()"));
+    let keys = program(&[b"ccopyreg\n_reconstructor\n"]);
+    assert!(refused(&keys).ends_with("save matrix.tocoo(), or numpy.asarray(array)"));
+    for table in [&b"cpandas\nDataFrame\n"[..], b"ccollections\nOrderedDict\n"] {
+        assert!(refused(&program(&[table])).contains("numpy.savez(\"usr_emb.npz\", ids=ids, embeddings=matrix)"));
+    }
     for (module, name) in [
         ("numpy.core.multiarray", "fromfile"),
         ("numpy", "load"),
@@ -179,7 +184,8 @@ fn what_is_no_matrix_is_named() {
     );
     let dictionary = program(&[b"}(K\x01", &array, b"u"]);
     assert!(as_table(&dictionary).unwrap_err().ends_with(
-        "the pickle holds a dictionary, not a numpy array: save one array with a row for each user or item"
+        "the pickle holds a dictionary, not a numpy array: save it with its ids: numpy.savez(\"usr_emb.npz\", \
+         ids=list(d), embeddings=list(d.values()))"
     ));
     for (opcodes, kind) in [
         (&b"K\x01"[..], "a number"),
@@ -302,7 +308,7 @@ fn arrays_that_break_their_own_description_are_refused() {
     for (bytes, says) in [
         (replaced(b"U\x01<", b"U\x01>"), "the array is big-endian (dtype `>f4`)"),
         (replaced(b"U\x02f4", b"U\x02i4"), "the values are integers"),
-        (replaced(b"U\x02f4", b"U\x02O8"), "holds pickled objects"),
+        (replaced(b"U\x02f4", b"U\x02O8"), "(dtype `<O8`): save vectors as numpy.stack(array)"),
         (replaced(b"U\x02f4", b"U\x02V8"), "unknown type"),
         (replaced(b"U\x01<NNN", b"U\x01<N))"), "the array is structured"),
         (replaced(b"K\0tb", b"K\0t0"), "an array has no dtype"),
