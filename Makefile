@@ -21,8 +21,8 @@ build: setup ## the two binaries, in target/release
 nccl: setup ## the library that lets several GPUs train together, in .deps/nccl
 	@.ci/nccl
 
-demo: ## from nothing to five recommendations: about ten minutes on two cores, most of it compiling
-	@echo "demo 1/4: fetch libtorch and compile Accord with the libraries it uses (6 to 8 minutes on two cores, once)"
+demo: ## from nothing to five recommendations: ten minutes on two idle cores, half an hour on shared ones; most of it is compiling
+	@echo "demo 1/4: fetch libtorch and compile Accord with the libraries it uses (6 to 8 minutes on two idle cores, half an hour on shared ones; once)"
 	@$(MAKE) --no-print-directory build
 	@echo "demo 2/4: prepare MovieLens-100K and embed its texts (a minute)"
 	target/release/coordinator data fetch ml-100k --dest data/ml-100k
