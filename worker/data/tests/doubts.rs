@@ -88,8 +88,14 @@ fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
     for (said, line) in cases {
         refused("a.csv", &table("", line), "", &[said, "data.columns"]);
     }
-    let sorted_by_item = |u: usize, _: usize, k: usize| format!("{},{},{}", (k * 7919) % 10_007, u % 3, 1 + k % 5);
-    assert!(load(&[("a.csv", &table("", sorted_by_item))], "").is_ok(), "each user once, and ratings");
+    // a few rows say more than a part of many
+    let few =
+        (0..30).map(|k| format!("{},{},{},{}\n", (k * 7919) % 10_007, k % 5, k % 4, 1 + k % 5)).collect::<String>();
+    refused("a.csv", &few, "", &["column 1 counts the lines"]);
+    let many = |k: usize| format!("{},{},{}\n", (k * 7919) % 10_007, k % 30, 1 + k % 5);
+    let many = (0..6000).map(|k| many(k % 3000)).collect::<String>();
+    assert!(load(&[("a.csv", &many)], "").is_ok(), "users occur again behind what is looked at");
+    refused("a.csv", &table("0,1,2,3\n", |u, i, k| format!("{u},{i},5,{}", 900_000_000 + k)), "", &["data.header"]);
 }
 
 #[test]

@@ -64,10 +64,10 @@ pub(super) fn refuse_places(question: &Question) -> Result<(), DataError> {
     let another_is_time = || (2..width).any(|k| looks_like_times(rows, k));
     let in_place = |column: usize| looks_like_dates(rows, column) || (width > 2 && looks_like_times(rows, column));
     let (problem, guess) = match () {
-        () if width > 2 && (counts(rows) || numbers_rows(rows)) => {
+        () if in_place(0) && !another_is_time() => ("column 1 looks like times", "user = 2, item = 3"),
+        () if width > 2 && (counts(rows) || numbers_rows(question)) => {
             ("column 1 counts the lines: each line would be a user of its own", "user = 2, item = 3")
         }
-        () if in_place(0) && !another_is_time() => ("column 1 looks like times", "user = 2, item = 3"),
         () if in_place(1) && !another_is_time() => ("column 2 looks like times", "user = 1, item = 3"),
         () if width > 2 && is_scale(rows, 0) => ("column 1 looks like ratings", "user = 2, item = 3, rating = 1"),
         () if width > 2 && is_scale(rows, 1) => ("column 2 looks like ratings", "user = 1, item = 3, rating = 2"),
@@ -96,14 +96,16 @@ fn counts(rows: &[Vec<String>]) -> bool {
     whole(rows, 0).is_some_and(|numbers| numbers.windows(2).all(|w| w[0].checked_add(1) == Some(w[1])))
 }
 
-/// Row numbers after rows were shuffled or left out: each once, before a column of ids and another one.
-fn numbers_rows(rows: &[Vec<String>]) -> bool {
+/// Row numbers after rows were shuffled or left out: each once, before a column of ids and another one. In a file that goes
+/// on behind the rows users may occur again, so there the third column must be no rating.
+fn numbers_rows(question: &Question) -> bool {
+    let rows = question.rows;
     let once = rows.len() >= ENOUGH_ROWS && whole(rows, 0).is_some() && distinct(rows, 0) == rows.len();
     let is_value = |column: usize| {
         looks_like_times(rows, column)
             || (rows.iter().all(|row| rating(&row[column]).is_some()) && distinct(rows, column) <= MOST_STEPS)
     };
-    once && distinct(rows, 1) < rows.len() && !is_value(2)
+    once && distinct(rows, 1) < rows.len() && (question.is_whole || !is_value(2))
 }
 
 /// A few small numbers, where the third column has many more values.

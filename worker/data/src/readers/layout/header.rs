@@ -63,6 +63,10 @@ fn numbers(first: &[String], others: &[&Vec<String>]) -> Verdict {
     if (0..first.len()).any(|k| others.iter().all(|row| !is_whole(&row[k]))) {
         return Verdict::Numbers;
     }
+    // as an interaction, it would be of the third second of 1970
+    if first.len() > 3 {
+        return Verdict::Both;
+    }
     let again = |k: usize| others.iter().any(|row| row[k] == first[k]);
     if again(0) || (first.len() > 1 && again(1)) { Verdict::Interaction } else { Verdict::Unclear }
 }

@@ -64,7 +64,7 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
         Verdict::Header => header.as_ref().map(|(_, names)| names.as_slice()),
         _ => None,
     };
-    let question = roles::Question { path, line: first, names, rows: below, data };
+    let question = roles::Question { path, line: first, names, rows: below, is_whole: !sample.cut, data };
     let columns = roles::find(&question)?;
     contents::refuse_what_is_no_id(&question, &columns)?;
     Ok(Layout {
@@ -81,7 +81,7 @@ pub(crate) fn find(path: &Path, data: &Data) -> Result<Layout, DataError> {
 
 /// The columns of a table whose names are known otherwise; `rows` show what they hold.
 pub(crate) fn by_names(path: &Path, names: &[String], rows: &[Vec<String>], data: &Data) -> Result<Columns, DataError> {
-    let question = roles::Question { path, line: 0, names: Some(names), rows, data };
+    let question = roles::Question { path, line: 0, names: Some(names), rows, is_whole: false, data };
     let columns = roles::find(&question)?;
     contents::refuse_what_is_no_id(&question, &columns)?;
     Ok(columns)
@@ -102,7 +102,8 @@ pub(crate) fn find_typed(path: &Path, data: &Data) -> Result<Layout, DataError> 
     let rows = candidate.fields();
     let first = candidate.rows[0].line;
     let kinds = roles::typed(path, first, &rows[0])?;
-    let question = roles::Question { path, line: first, names: Some(&rows[0]), rows: &rows[1..], data };
+    let question =
+        roles::Question { path, line: first, names: Some(&rows[0]), rows: &rows[1..], is_whole: !sample.cut, data };
     let columns = roles::find_typed(&question, &kinds)?;
     contents::refuse_what_is_no_id(&question, &columns)?;
     Ok(Layout {

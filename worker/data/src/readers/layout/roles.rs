@@ -39,6 +39,8 @@ pub(crate) struct Question<'a> {
     pub(crate) names: Option<&'a [String]>,
     /// Its first lines without the header, each with as many fields.
     pub(crate) rows: &'a [Vec<String>],
+    /// Whether `rows` are all there are.
+    pub(crate) is_whole: bool,
     pub(crate) data: &'a Data,
 }
 

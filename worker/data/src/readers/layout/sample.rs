@@ -23,7 +23,7 @@ pub(crate) struct Sample {
     last_comments: Vec<(u64, String)>,
     pub(super) lines: Vec<(u64, String)>,
     /// Whether the file goes on behind them.
-    cut: bool,
+    pub(super) cut: bool,
 }
 
 impl Sample {
