@@ -4,7 +4,7 @@
 use super::{text, workspace};
 use accord_harness::served::Served;
 use accord_harness::servers::Server;
-use accord_harness::{coordinator, coordinator_binary, finish};
+use accord_harness::{coordinator, coordinator_binary, finish_training};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -91,9 +91,10 @@ fn events(run_dir: &Path) -> Vec<Value> {
 #[test]
 fn a_worker_that_is_cut_off_is_done_without_and_taken_in_again() {
     let Some(namespace) = Namespace::new() else { return };
-    let (folder, job) = workspace("irllrec", 350);
+    let (folder, job) = workspace("irllrec", 200);
     let plain = folder.path().join("undisturbed");
-    let undisturbed = finish(&mut coordinator(&["run", text(&job), "--run-dir", text(&plain), "--threads", "1"]));
+    let undisturbed =
+        finish_training(&mut coordinator(&["run", text(&job), "--run-dir", text(&plain), "--threads", "1"]));
     assert_eq!(undisturbed.code, Some(0), "{}", undisturbed.stderr);
     let server = Server::reached_at(folder.path(), &namespace.here, &namespace.worker(folder.path()));
     let served = Served::submit(&job, server.url(), &SETS);

@@ -140,14 +140,18 @@ pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
 ///
 /// # Panics
 /// When it has not within five minutes.
-pub fn wait_for<T>(what: &str, mut sought: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, sought: impl FnMut() -> Option<T>) -> T {
+    wait_within(what, DEADLINE, sought)
+}
+
+fn wait_within<T>(what: &str, deadline: Duration, mut sought: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         let asked = Instant::now();
         if let Some(found) = sought() {
             return found;
         }
-        assert!(start.elapsed() < DEADLINE, "waited too long for {what}");
+        assert!(start.elapsed() < deadline, "waited too long for {what}");
         // to ask may be to start a process: it leaves the machine to what is waited for
         std::thread::sleep((3 * asked.elapsed()).clamp(Duration::from_millis(5), Duration::from_millis(500)));
     }

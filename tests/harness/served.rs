@@ -1,8 +1,9 @@
 //! Jobs that a coordinator serves, and what the undisturbed run would have been.
 
-use crate::{coordinator, finish, finish_training, metric_lines, wait_until};
+use crate::{DEADLINE, TRAINING_DEADLINE, coordinator, finish, finish_training, metric_lines, wait_within};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a temporary path is UTF-8")
@@ -63,13 +64,15 @@ impl Served {
     /// # Panics
     /// When it does not come in time, or the job fails.
     pub fn wait_for(&self, what: &str, ready: impl Fn(&Value) -> bool) -> Value {
-        let mut seen = Value::Null;
-        wait_until(what, || {
-            seen = self.status().unwrap_or_default();
+        self.wait_within(what, DEADLINE, ready)
+    }
+
+    fn wait_within(&self, what: &str, deadline: Duration, ready: impl Fn(&Value) -> bool) -> Value {
+        wait_within(what, deadline, || {
+            let seen = self.status().unwrap_or_default();
             assert_ne!(seen["phase"], "failed", "{seen}");
-            ready(&seen)
-        });
-        seen
+            ready(&seen).then_some(seen)
+        })
     }
 
     /// Waits until it trains.
@@ -80,12 +83,12 @@ impl Served {
         self.wait_for("training", |status| status["phase"] == "running" && status["step"].as_u64().unwrap_or(0) > 30)
     }
 
-    /// Waits for the end; the run directory.
+    /// Waits for the end of a training, on a busy machine too; the run directory.
     ///
     /// # Panics
-    /// As [`Served::wait_for`].
+    /// When the job fails, or is not over within an hour.
     pub fn succeeds(&self) -> PathBuf {
-        let status = self.wait_for("the job", |status| status["phase"] == "succeeded");
+        let status = self.wait_within("the job", TRAINING_DEADLINE, |status| status["phase"] == "succeeded");
         status["run_dir"].as_str().expect("as the commands print it").into()
     }
 }

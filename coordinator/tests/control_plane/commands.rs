@@ -178,7 +178,7 @@ async fn what_is_read_without_a_coordinator_keeps_its_form() {
         "{{columns: [{column}], compression: null, file: string, first: string, form: string, header_line: null, \
          interactions: number, skipped: [], unused_columns: []}}"
     );
-    let reading = format!("{{files: [{file}], items: string, passed_over: [], users: string}}");
+    let reading = format!("{{files: [{file}], items: string, passed_over: [], texts: [], users: string}}");
     let degrees = "{max: number, median: number, min: number, q25: number, q75: number, q99: number}";
     assert_eq!(
         form(&inspected).replace("[{count: number, what: string}]", "[]"),

@@ -302,6 +302,7 @@ async fn a_run_directory_of_another_job_is_refused_with_the_differing_keys() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("job.toml"), JOB.replace("dim = 8", "dim = 16")).unwrap();
     std::fs::write(dir.path().join("job_root.txt"), "/data\n").unwrap();
+    std::fs::write(dir.path().join("metrics.jsonl"), "{\"kind\":\"epoch\",\"epoch\":0}\n").unwrap();
     let stage = Stage::on(Arc::new(MemoryStore::new()), Some(dir.path().into())).await;
     let job = stage.submit("differs").await;
     let status = stage.wait_for(&job, Phase::Failed).await;
