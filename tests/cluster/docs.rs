@@ -1,6 +1,7 @@
 //! Every command that README and docs/running.md show in a `sh` block runs, in order, in a folder where the small catalog
 //! stands for MovieLens-100K, a few official files for IRLLRec's data, and a small CSV for the reader's own; `make` targets exist. Those of k8s/README.md are understood, and its certificates are made.
 
+use super::Workspace;
 use accord_harness::{catalog, coordinator, coordinator_binary, finish, free_address, root, signal, wait_until};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -47,7 +48,7 @@ impl Drop for Server {
 
 #[test]
 fn every_command_in_readme_and_the_guide_to_running_runs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Workspace::new();
     stand_in(folder.path());
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
     // not the default port: a server may be running on this machine
