@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and prints for its reader")]
 
 use accord_harness::compare::Differences;
-use accord_harness::{coordinator, finish, finish_training, metric_lines, root};
+use accord_harness::{coordinator, finish_training, metric_lines, root};
 use std::path::Path;
 
 /// One dataset and model.
@@ -61,7 +61,7 @@ fn compare(subjects: &[Subject], worlds: &[u32], epochs: u32) {
 #[test]
 fn movielens_does_not_depend_on_the_number_of_workers() {
     let data = root().join("data/ml-100k");
-    let fetched = finish(&mut coordinator(&["data", "fetch", "ml-100k", "--dest", data.to_str().unwrap()]));
+    let fetched = finish_training(&mut coordinator(&["data", "fetch", "ml-100k", "--dest", data.to_str().unwrap()]));
     if fetched.code != Some(0) {
         println!("SKIPPED: MovieLens-100K cannot be had: {}", fetched.stderr);
         return;
