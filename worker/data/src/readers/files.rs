@@ -68,6 +68,7 @@ impl<T> Parts<T> {
 const TRAIN: [&str; 4] = ["trn", "train", "trn_mat", "train_mat"];
 const VALIDATION: [&str; 6] = ["val", "valid", "validation", "val_mat", "valid_mat", "dev"];
 const TEST: [&str; 4] = ["tst", "test", "tst_mat", "test_mat"];
+
 /// The parts of a dataset, and the files that were passed over where one had to be chosen.
 pub(crate) struct Located {
     pub(crate) parts: Parts<PathBuf>,
