@@ -187,7 +187,7 @@ fn pieces_of_parquet_may_lie_beside_tables_of_other_things() {
     refused(&folder, Format::Pairs, &["more than one file could be the interactions", "ratings.csv"]);
     folder.remove("ratings.csv");
     folder.put("part-00003.parquet", &fs::read(fixtures.join("typed.parquet")).unwrap());
-    refused(&folder, Format::Pairs, &["part-00003.parquet", "all pieces of a table have the same columns"]);
+    refused(&folder, Format::Pairs, &["part-00003.parquet", "all parts of a table have the same columns"]);
 }
 
 #[test]
@@ -302,4 +302,19 @@ fn columns_of_recbole_that_were_left_over_are_no_items() {
             }
         }
     }
+}
+
+#[test]
+fn files_of_every_format_have_the_same_columns() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet_interactions");
+    let parquet = fs::read(fixtures.join("parts/part-00000.zstd.parquet")).unwrap();
+    let mixed = Folder::new();
+    mixed.put("train.parquet", &parquet);
+    mixed.put("test.csv", &[b"session_id,item\n".as_slice(), b"u1,3\nu2,4\n"].concat());
+    refused(&mixed, Format::Pairs, &["test.csv", "the user is `session_id` here and `user` in train.parquet"]);
+    let recbole = Folder::new();
+    let lines = "0\t1\n0\t2\n1\t2\n1\t3\n";
+    recbole.put("a.train.inter", format!("user_id:token\titem_id:token\n{lines}").as_bytes());
+    recbole.put("a.test.inter", format!("session_id:token\titem_id:token\n{lines}").as_bytes());
+    refused(&recbole, Format::Recbole, &["a.test.inter", "`session_id:token` here"]);
 }

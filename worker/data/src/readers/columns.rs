@@ -35,31 +35,46 @@ pub(crate) fn read(
     repairs: &mut Repairs,
     reading: &mut Reading,
 ) -> Result<Records, DataError> {
-    let parts = parquet::open_parts(path)?;
+    let parts = parts_of(path, source.folder)?;
     let Some(first) = parts.first() else {
         return Err(DataError::Empty { path: path.into(), advice: "the table has no row".into() });
     };
     let roles = roles(first, source.data)?;
     pairs::has_what_is_wanted(path, &source.wanted, &roles)?;
-    let mut body = Body { roles, wanted: &source.wanted, sides, records: Records::default(), low: 0, missing: 0 };
+    let mut body =
+        Body { roles, wanted: &source.wanted, sides, records: Records::default(), low: 0, missing: 0, wordy: 0 };
     for part in &parts {
         body.sides.iter_mut().for_each(|side| side.enter(part.path()));
         body.take(part)?;
     }
-    let Body { records, low, missing, sides, .. } = body;
+    let Body { records, low, missing, wordy, sides, .. } = body;
     if parts.iter().all(|part| part.rows() == 0) {
         return Err(DataError::Empty { path: path.into(), advice: "the table has no row".into() });
     }
     repairs.add(source.wanted.dropped(), low);
+    repairs.add(pairs::WORDY, wordy);
     repairs.add("interactions with a missing user or item dropped", missing);
     let names: Vec<String> = first.columns().iter().map(|column| column.name.clone()).collect();
     reading.files.push(FileReading {
-        file: files::name(path),
+        file: match path == source.folder {
+            true => format!("{} and others", files::name(first.path())),
+            false => files::name(path),
+        },
         form: if parts.len() == 1 { "Parquet".into() } else { format!("{} files of Parquet", parts.len()) },
         interactions: records.len() as u64,
         ..pairs::columns_read(&roles, Some(&names), names.len(), &records, sides)
     });
     Ok(records)
+}
+
+/// The files of a table. Beside those that lie in the dataset's own folder there may be text tables and lists.
+fn parts_of(path: &Path, folder: &Path) -> Result<Vec<Columns>, DataError> {
+    if path != folder {
+        return parquet::open_parts(path);
+    }
+    let mut files = files::list(folder, &["parquet"])?;
+    files.retain(|file| files::is_piece(file));
+    parquet::open_files(&files)
 }
 
 /// Which columns are read, by their names and kinds.
@@ -155,6 +170,8 @@ struct Body<'a> {
     records: Records,
     low: u64,
     missing: u64,
+    /// Ratings that are words.
+    wordy: u64,
 }
 
 impl Body<'_> {
@@ -181,6 +198,8 @@ impl Body<'_> {
                     Some(_) => need(value(rating_at), "rating")?,
                     None => value(rating_at).flatten(),
                 };
+                let is_there = |at: usize| !batch.columns[at].is_null(row);
+                self.wordy += u64::from(rating.is_none() && rating_at.is_some_and(is_there));
                 if rating.is_some_and(|rating| self.wanted.drops(rating)) {
                     self.low += 1;
                     continue;

@@ -1,6 +1,7 @@
 //! Which files of a folder are the dataset's parts, and what a reader hands over. Reads no contents but plain text.
 
 pub(crate) use super::listing::{is_beside, list};
+use super::text::CONVERT;
 use super::{rlmrec, unread};
 use crate::error::DataError;
 use std::fs;
@@ -240,7 +241,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
         let line = e.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count() + 1;
-        DataError::at_line(path, line as u64, "the text is not UTF-8", "convert it: iconv -f latin1 -t utf-8")
+        DataError::at_line(path, line as u64, "the text is not UTF-8", CONVERT)
     })?;
     if text.trim().is_empty() {
         return Err(DataError::Empty { path: path.into(), advice: "it should hold one entry a line".into() });

@@ -6,8 +6,8 @@
 //! * `text`: lines of text files, packed or not. `fields`: separators and quotation marks. `layout`: what the columns are.
 //!   `list_forms`: what is no list of items.
 //! * `matrices`: what the formats of matrices share. `npy`: numpy arrays, `pickle`: pickled ones; also used for text embeddings.
-//! * `files`: which files are which part. `listing`: which files may be. `guess`: of which format. `unread`: what is there instead. `pieces`: a table in
-//!   several files. `tables`: external ids. `strangers`: held-out ids that training does not have. `square`: matrices that
+//! * `files`: which files are which part. `listing`: which files may be. `guess`: of which format. `unread`: what is there instead.
+//!   `same_columns`: whether all files have the same ones. `tables`: external ids. `strangers`: held-out ids that training does not have. `square`: matrices that
 //!   are no interactions.
 //! * `split`: holding interactions out. `movielens`: titles. `parquet`: columns of Parquet files.
 //!
@@ -29,11 +29,11 @@ pub(crate) mod npz;
 mod pairs;
 pub mod parquet;
 pub(crate) mod pickle;
-mod pieces;
 pub mod recbole;
 mod recbole_header;
 mod records;
 pub(crate) mod rlmrec;
+mod same_columns;
 mod split;
 mod square;
 mod strangers;

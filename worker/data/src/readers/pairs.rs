@@ -7,7 +7,7 @@ use super::layout::{self, Columns, Layout, Role, SAME_FIELDS, quote_error, width
 use super::records::Records;
 use super::tables::{Names, settle, sides};
 use super::text::TextFile;
-use super::{Found, Source, columns, movielens, pieces};
+use super::{Found, Source, columns, movielens, same_columns};
 use crate::error::DataError;
 use crate::manifest::{Repair, Repairs};
 use crate::reading::{ColumnReading, FileReading, Reading};
@@ -43,19 +43,19 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
     let Source { folder, data, .. } = source;
     let mut sides = sides(folder, data.missing_ids)?;
     let mut reading = Reading::default();
-    let (mut doubtful, mut first_part) = (Vec::new(), None);
+    let mut doubtful = Vec::new();
     let parts = located.parts.try_map(|path| {
         if columns::is_columns(&path) {
-            return pieces::read(&path, source, &mut sides, repairs, &mut reading);
+            return columns::read(&path, source, &mut sides, repairs, &mut reading);
         }
         let table = Table { layout: layout::find(&path, data)?, path };
-        same_columns(first_part.get_or_insert_with(|| table.clone()), &table, repairs)?;
         let records = table.read(source, &mut sides, repairs, &mut reading)?;
         if let (Some(line), Some(&first)) = (table.layout.unclear, records.pairs.first()) {
             doubtful.push((table.path, line, first));
         }
         Ok::<_, DataError>(records)
     })?;
+    same_columns::check(folder, &reading, repairs)?;
     for (path, line, first) in doubtful {
         refuse_header(&parts, first, &path, line, &sides)?;
     }
@@ -65,48 +65,6 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
         catalog.item_titles = movielens::titles(folder, &reading, &catalog.item_ids)?;
     }
     Ok(Found { catalog, parts, reading })
-}
-
-/// Parts are compared by ids, so their columns must be the same.
-///
-/// # Errors
-/// A header that names other columns than that of the first part, or a header in one of two parts whose order of columns is
-/// not that of the other.
-fn same_columns(first: &Table, other: &Table, repairs: &mut Repairs) -> Result<(), DataError> {
-    let name = |table: &Table, role: Role| -> Option<String> {
-        let (_, names) = table.layout.header.as_ref()?;
-        names.get(table.layout.columns.of(role)?).cloned()
-    };
-    for role in [Role::User, Role::Item] {
-        let places = (first.layout.columns.of(role), other.layout.columns.of(role));
-        let same = match (name(first, role), name(other, role)) {
-            (Some(one), Some(other)) => layout::plain(&one) == layout::plain(&other),
-            _ => places.0 == places.1,
-        };
-        if !same {
-            let shown = |table: &Table| match (name(table, role), table.layout.columns.of(role)) {
-                (Some(name), _) => format!("`{name}`"),
-                (None, place) => format!("column {}", place.map_or(0, |place| place + 1)),
-            };
-            let line = other.layout.header.as_ref().map_or(other.layout.comments + 1, |(line, _)| *line);
-            return Err(DataError::at_line(
-                &other.path,
-                line,
-                format!(
-                    "the {role} is {} here and {} in {}",
-                    shown(other),
-                    shown(first),
-                    files::name(&first.path),
-                    role = role.name()
-                ),
-                "give all files the same columns, each with its header, or rename the columns",
-            ));
-        }
-    }
-    if first.layout.columns.rating.is_some() != other.layout.columns.rating.is_some() {
-        repairs.add("files without the rating column that another file has: all their lines count", 1);
-    }
-    Ok(())
 }
 
 /// A first line that no column could tell from a header is one if its ids occur nowhere else.
@@ -125,8 +83,10 @@ fn refuse_header(
     Err(layout::may_be_a_header(path, line, sides[0].token(user), sides[1].token(item)))
 }
 
+/// What a repair says of ratings that are words.
+pub(crate) const WORDY: &str = "ratings that are neither a number nor yes or no: such lines count as interactions";
+
 /// A file whose layout is known.
-#[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) path: PathBuf,
     pub(crate) layout: Layout,
@@ -182,7 +142,7 @@ impl Table {
             ));
         }
         repairs.add(wanted.dropped(), counts.low);
-        repairs.add("ratings that are neither a number nor yes or no: such lines count as interactions", counts.wordy);
+        repairs.add(WORDY, counts.wordy);
         repairs.add("interactions with a missing user or item dropped", counts.missing);
         reading.files.push(self.reading(&records, &counts, sides));
         Ok(records)
@@ -278,8 +238,8 @@ impl Body<'_> {
             return Ok(());
         }
         let Columns { user, item, rating, time, .. } = layout.columns;
-        let is_new = fields.get(user).is_some_and(|user| !self.sides[0].has(user));
-        if is_new && self.repeats_the_header(fields) {
+        let known = fields.get(user).and_then(|user| self.sides[0].known(user));
+        if known.is_none() && self.repeats_the_header(fields) {
             self.counts.headers += 1;
             return Ok(());
         }
@@ -295,7 +255,7 @@ impl Body<'_> {
             self.refuse_swallowed_lines(fields)?;
         }
         let field = |column: usize| fields.get(column).unwrap_or_default();
-        if is_new {
+        if known.is_none() {
             self.refuse_another_header(line, field(user), field(item))?;
         }
         let number = |column: usize, what: &str| -> Result<f64, DataError> {
@@ -326,7 +286,8 @@ impl Body<'_> {
             None => None,
         };
         let [users, items] = &mut *self.sides;
-        match (users.number(field(user), line)?, items.number(field(item), line)?) {
+        let user = if known.is_some() { known } else { users.number(field(user), line)? };
+        match (user, items.number(field(item), line)?) {
             (Some(user), Some(item)) => self.records.push(user, item, time),
             _ => self.counts.missing += 1,
         }
@@ -360,7 +321,9 @@ impl Body<'_> {
         for (text, number) in fields.continued.iter().zip(fields.line + 1..) {
             let (mut splitter, mut own) = (Splitter::new(layout.separator.clone(), false), Fields::default());
             let whole = splitter.take(number, text, &mut own).unwrap_or(false) && own.len() == layout.width;
-            let id = |side: usize, column: usize| own.get(column).is_some_and(|token| self.sides[side].has(token));
+            let id = |side: usize, column: usize| {
+                own.get(column).is_some_and(|token| self.sides[side].known(token).is_some())
+            };
             if whole && (id(0, layout.columns.user) || id(1, layout.columns.item)) {
                 return Err(DataError::at_line(
                     &self.table.path,

@@ -4,7 +4,7 @@ use super::files::{self, Located, Parts};
 use super::pairs::Table as InteractionTable;
 use super::tables::{settle, sides};
 use super::text::TextFile;
-use super::{Found, Source, layout, recbole_header, unread};
+use super::{Found, Source, layout, recbole_header, same_columns, unread};
 use crate::error::DataError;
 use crate::manifest::Repairs;
 use crate::reading::Reading;
@@ -146,6 +146,7 @@ pub(crate) fn read(source: &Source, located: Located, repairs: &mut Repairs) -> 
         recbole_header::refuse(&path, &layout, data)?;
         InteractionTable { path, layout }.read(source, &mut sides, repairs, &mut reading)
     })?;
+    same_columns::check(folder, &reading, repairs)?;
     let (mut catalog, parts, [users, items]) = settle(folder, sides, parts)?;
     (reading.users, reading.items) = (users, items);
     let mut items = files::list(folder, &["item"])?;

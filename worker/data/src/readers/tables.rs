@@ -124,9 +124,9 @@ impl Names {
         self.files.push(file.into());
     }
 
-    /// Whether a token has a number already.
-    pub(crate) fn has(&self, token: &str) -> bool {
-        self.number.contains_key(token)
+    /// The number that a token has already.
+    pub(crate) fn known(&self, token: &str) -> Option<u32> {
+        self.number.get(token).copied()
     }
 
     pub(crate) fn token(&self, number: u32) -> &str {
@@ -136,7 +136,7 @@ impl Names {
     /// Provisional number of a token; [`finish`](Self::finish) says what becomes of it. None: the token stands for a
     /// missing value, and the job drops such interactions.
     pub(crate) fn number(&mut self, token: &str, line: u64) -> Result<Option<u32>, DataError> {
-        if let Some(&number) = self.number.get(token) {
+        if let Some(number) = self.known(token) {
             return Ok(Some(number));
         }
         if is_missing(token) && (token.is_empty() || self.missing != MissingIds::Keep) {

@@ -14,6 +14,10 @@ const LONGEST_LINE: u64 = 1 << 24;
 /// UTF-8's byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What to do with text that is not UTF-8.
+pub(crate) const CONVERT: &str =
+    "convert it from the encoding it was written in, such as: iconv -f windows-1252 -t utf-8";
+
 /// An opened text file.
 pub(crate) struct TextFile {
     path: PathBuf,
@@ -90,12 +94,7 @@ impl TextFile {
         let line = self.line.strip_prefix(MARK).unwrap_or(&self.line);
         match std::str::from_utf8(line) {
             Ok(text) => Ok(Some((self.number, text))),
-            Err(_) => Err(DataError::at_line(
-                &self.path,
-                self.number,
-                "the text is not UTF-8",
-                "convert it from the encoding it was written in, such as: iconv -f windows-1252 -t utf-8",
-            )),
+            Err(_) => Err(DataError::at_line(&self.path, self.number, "the text is not UTF-8", CONVERT)),
         }
     }
 }

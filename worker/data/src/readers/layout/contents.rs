@@ -148,14 +148,28 @@ fn is_day(value: &str) -> bool {
     value.len() == 8 && in_range(0, 4, 1990, 2100) && in_range(4, 6, 1, 12) && in_range(6, 8, 1, 31)
 }
 
-/// `2019-01-31`, `2019/01/31`, `31.01.2019`, `1/31/2019`, with or without a time behind it.
+/// `2019-01-31`, `2019/01/31`, `31.01.2019`, `1/31/2019`, `1/31/19`, with or without a time behind it, and `31-Jan-2019`.
 fn is_date(value: &str) -> bool {
     let day = value.split(['T', ' ']).next().unwrap_or_default();
     let parts: Vec<&str> = day.split(['-', '/', '.']).collect();
-    let [first, middle, last] = parts.as_slice() else { return false };
+    let [first, middle, last] = parts.as_slice() else { return is_date_of_words(value) };
     let number = |text: &str, digits: usize| text.len() <= digits && text.parse::<u32>().is_ok();
     let year = |text: &str| text.len() == 4 && text.parse::<u32>().is_ok_and(|year| (1900..=2100).contains(&year));
-    number(middle, 2) && ((year(first) && number(last, 2)) || (number(first, 2) && year(last)))
+    let short = day.contains('/') && number(first, 2) && last.len() == 2 && number(last, 2);
+    let usual = (year(first) && number(last, 2)) || (number(first, 2) && (year(last) || short));
+    (number(middle, 2) && usual) || is_date_of_words(value)
+}
+
+/// `31-Jan-2019`, `Jan 31, 2019`, `31 January 2019`.
+fn is_date_of_words(value: &str) -> bool {
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let words: Vec<&str> = value.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let is_month =
+        |word: &&str| MONTHS.iter().any(|month| word.get(..3).is_some_and(|w| w.eq_ignore_ascii_case(month)));
+    let is_year = |word: &&str| word.len() == 4 && word.parse::<u32>().is_ok_and(|year| (1900..=2100).contains(&year));
+    let is_day = |word: &&str| word.parse::<u32>().is_ok_and(|day| (1..=31).contains(&day));
+    let head = words.get(..3).unwrap_or_default();
+    head.iter().any(is_month) && head.iter().any(is_year) && head.iter().any(is_day)
 }
 
 /// The value of a rating as tables write it: a number, with a decimal point or comma, or yes or no. None for other words.
@@ -235,10 +249,18 @@ mod tests {
         {
             assert!(is_unix_time(time) || is_day(time) || is_date(time), "{time}");
         }
-        for date in ["2014-04-01T10:00:09.277Z", "01.10.2019", "1/31/2019", "2014-04-01 10:00:00"] {
+        for date in [
+            "2014-04-01T10:00:09.277Z",
+            "01.10.2019",
+            "1/31/2019",
+            "1/31/19",
+            "2014-04-01 10:00:00",
+            "31-Jan-2019",
+            "Jan 31, 2019",
+        ] {
             assert!(is_date(date), "{date}");
         }
-        for id in ["10", "196", "99999999", "1.2.3", "10-11-12", "76561197970982479"] {
+        for id in ["10", "196", "99999999", "1.2.3", "10-11-12", "76561197970982479", "Mar 10", "May-2"] {
             assert!(!is_unix_time(id) && !is_day(id) && !is_date(id), "{id}");
         }
     }

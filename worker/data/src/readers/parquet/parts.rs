@@ -10,10 +10,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Those of [`Columns::open`], a folder without part files or with folders in it, or parts whose columns differ.
 pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
-    if !path.is_dir() {
-        return Ok(vec![Columns::open(path)?]);
+    match path.is_dir() {
+        true => open_files(&part_files(path)?),
+        false => Ok(vec![Columns::open(path)?]),
     }
-    let files = part_files(path)?;
+}
+
+/// Opens the files of one table, which may list the same columns in another order.
+///
+/// # Errors
+/// Those of [`Columns::open`], or files whose columns differ.
+pub(crate) fn open_files(files: &[PathBuf]) -> Result<Vec<Columns>, DataError> {
     let mut parts = files.iter().map(|file| Columns::open(file)).collect::<Result<Vec<_>, _>>()?;
     if let Some((first, others)) = parts.split_first_mut() {
         others.iter_mut().for_each(|part| part.order_as(&first.columns));
@@ -25,7 +32,7 @@ pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
             path: other.path.clone(),
             found: describe(&other.columns),
             expected: format!("{} has {}", first.path.display(), describe(&first.columns)),
-            advice: "all parts of a folder have the same columns".into(),
+            advice: "all parts of a table have the same columns".into(),
         });
     }
     Ok(parts)
@@ -35,7 +42,7 @@ pub fn open_parts(path: &Path) -> Result<Vec<Columns>, DataError> {
 ///
 /// # Errors
 /// A folder that cannot be read, without such a file, or with folders in it.
-pub fn part_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+fn part_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
         let entry = entry.map_err(DataError::read(folder))?;
