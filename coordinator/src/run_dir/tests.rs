@@ -145,12 +145,18 @@ fn a_folder_of_other_files_is_neither_used_nor_cleared() {
     assert!(matches!(clear(dir.path()), Err(RunDirError::Foreign(_))));
 }
 
-#[test]
-fn clearing_removes_what_a_run_writes_and_nothing_else() {
+/// A directory in which a job was tried.
+fn begun() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let job = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n";
     std::fs::write(dir.path().join(JOB_FILE), job).unwrap();
     std::fs::write(dir.path().join(JOB_ROOT_FILE), "/data\n").unwrap();
+    dir
+}
+
+#[test]
+fn clearing_removes_what_a_run_writes_and_nothing_else() {
+    let dir = begun();
     std::fs::create_dir_all(dir.path().join("checkpoints/step-0000000001")).unwrap();
     for name in ["export", "logs"] {
         std::fs::create_dir(dir.path().join(name)).unwrap();
@@ -172,10 +178,7 @@ fn clearing_removes_what_a_run_writes_and_nothing_else() {
 
 #[test]
 fn a_job_that_never_trained_leaves_its_directory_empty() {
-    let dir = tempfile::tempdir().unwrap();
-    let job = "[job]\nname = \"a\"\n[data]\npath = \"d\"\n[model]\nkind = \"lightgcn\"\n";
-    std::fs::write(dir.path().join(JOB_FILE), job).unwrap();
-    std::fs::write(dir.path().join(JOB_ROOT_FILE), "/data\n").unwrap();
+    let dir = begun();
     std::fs::create_dir(dir.path().join("checkpoints")).unwrap();
     std::fs::write(dir.path().join(METRICS_FILE), "{\"kind\":\"event\"}\n").unwrap();
     assert!(matches!(inspect(dir.path()), Ok(State::Empty)));
