@@ -14,10 +14,9 @@ pub struct Data {
     pub synthetic: Option<Synthetic>,
     #[serde(default)]
     pub format: Format,
-    /// File names inside `path`; RLMRec-Con and IRLLRec read all four, by default names when the key is absent
-    /// ([`Data::text_files`]).
-    #[serde(default)]
-    pub text: Option<TextFiles>,
+    /// File names inside `path`; those that are not given have default names ([`Data::text_names`]).
+    #[serde(default, skip_serializing_if = "TextFiles::is_empty")]
+    pub text: TextFiles,
     /// Interactions rated below this are dropped (formats that carry ratings). Without it, interactions rated 0 are
     /// dropped.
     #[serde(default)]
@@ -51,7 +50,7 @@ impl Data {
             path: path.into(),
             synthetic: None,
             format,
-            text: None,
+            text: TextFiles::default(),
             min_rating: None,
             columns: Columns::default(),
             separator: None,
@@ -63,13 +62,11 @@ impl Data {
         }
     }
 
-    /// The files of the text tables: those of the key, or the default names of the format.
-    pub fn text_files(&self) -> TextFiles {
-        match (&self.text, self.format) {
-            (Some(files), _) => files.clone(),
-            (None, Format::Rlmrec) => TextFiles::rlmrec(),
-            (None, Format::Pairs | Format::Adjacency | Format::Recbole | Format::Npz) => TextFiles::default(),
-        }
+    /// The file names of the text tables: as [`Data::text`] has them, else the default ones of the format.
+    pub fn text_names(&self) -> [&str; 4] {
+        let given = self.text.given();
+        let default = TextFiles::default_names(self.format);
+        std::array::from_fn(|table| given[table].unwrap_or(default[table]))
     }
 }
 
@@ -184,51 +181,39 @@ pub enum Split {
 
 /// Frozen text embeddings: tables with ids (`.npz`, `.parquet`, `.jsonl`), or matrices (`.npy`, `.safetensors`, `.pkl`) whose row i
 /// belongs to user or item i. Where a file of a default name is absent, another of these endings is looked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TextFiles {
-    #[serde(default = "TextFiles::user_profile")]
-    pub user_profile: String,
-    #[serde(default = "TextFiles::item_profile")]
-    pub item_profile: String,
-    #[serde(default = "TextFiles::user_intent")]
-    pub user_intent: String,
-    #[serde(default = "TextFiles::item_intent")]
-    pub item_intent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_intent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_intent: Option<String>,
 }
 
 impl TextFiles {
-    fn user_profile() -> String {
-        "usr_emb.npy".into()
-    }
-    fn item_profile() -> String {
-        "itm_emb.npy".into()
-    }
-    fn user_intent() -> String {
-        "usr_intent_emb.npy".into()
-    }
-    fn item_intent() -> String {
-        "itm_intent_emb.npy".into()
-    }
+    /// Users' profiles, items' profiles, users' intents, items' intents, in the datasets that Accord writes.
+    pub const DEFAULT: [&str; 4] = ["usr_emb.npy", "itm_emb.npy", "usr_intent_emb.npy", "itm_intent_emb.npy"];
+    /// The same in the datasets of RLMRec and IRLLRec; RLMRec has only the two profile tables.
+    const RLMREC: [&str; 4] = ["usr_emb_np.pkl", "itm_emb_np.pkl", "user_intent_emb_3.pkl", "item_intent_emb_3.pkl"];
 
-    /// The names in the datasets of RLMRec and IRLLRec; RLMRec has only the two profile tables.
-    fn rlmrec() -> TextFiles {
-        TextFiles {
-            user_profile: "usr_emb_np.pkl".into(),
-            item_profile: "itm_emb_np.pkl".into(),
-            user_intent: "user_intent_emb_3.pkl".into(),
-            item_intent: "item_intent_emb_3.pkl".into(),
+    /// In the order of [`TextFiles::DEFAULT`].
+    pub fn default_names(format: Format) -> [&'static str; 4] {
+        match format {
+            Format::Rlmrec => Self::RLMREC,
+            Format::Pairs | Format::Adjacency | Format::Recbole | Format::Npz => Self::DEFAULT,
         }
     }
-}
 
-impl Default for TextFiles {
-    fn default() -> TextFiles {
-        TextFiles {
-            user_profile: Self::user_profile(),
-            item_profile: Self::item_profile(),
-            user_intent: Self::user_intent(),
-            item_intent: Self::item_intent(),
-        }
+    /// The names that a job file gives, in the order of [`TextFiles::DEFAULT`].
+    pub fn given(&self) -> [Option<&str>; 4] {
+        [&self.user_profile, &self.item_profile, &self.user_intent, &self.item_intent].map(Option::as_deref)
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == TextFiles::default()
     }
 }

@@ -148,13 +148,13 @@ fn columns_are_named_or_counted() {
 
 #[test]
 fn text_tables_have_the_names_of_their_format() {
-    let names = |format| Data::at("d", format).text_files();
-    assert_eq!(names(Format::Npz), TextFiles::default());
-    assert_eq!(names(Format::Rlmrec).user_profile, "usr_emb_np.pkl");
-    assert_eq!(names(Format::Rlmrec).item_intent, "item_intent_emb_3.pkl");
-    let named = TextFiles { user_profile: "u.npy".into(), ..TextFiles::default() };
-    let data = Data { text: Some(named.clone()), ..Data::at("d", Format::Rlmrec) };
-    assert_eq!(data.text_files(), named);
+    assert_eq!(Data::at("d", Format::Npz).text_names(), TextFiles::DEFAULT);
+    let official = ["usr_emb_np.pkl", "itm_emb_np.pkl", "user_intent_emb_3.pkl", "item_intent_emb_3.pkl"];
+    let data = Data::at("d", Format::Rlmrec);
+    assert_eq!(data.text_names(), official);
+    let text = TextFiles { item_profile: Some("i.npy".into()), ..TextFiles::default() };
+    let [user, _, intents @ ..] = official;
+    assert_eq!(Data { text, ..data }.text_names()[..], [&[user, "i.npy"][..], &intents].concat());
 }
 
 #[test]

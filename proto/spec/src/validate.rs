@@ -62,20 +62,14 @@ fn data(spec: &JobSpec) -> Rule {
         || path.err().unwrap_or_default(),
         "name a folder, or s3://bucket/prefix in a store that speaks S3",
     )?;
-    if let Some(text) = &data.text {
-        for (field, file) in [
-            ("data.text.user_profile", &text.user_profile),
-            ("data.text.item_profile", &text.item_profile),
-            ("data.text.user_intent", &text.user_intent),
-            ("data.text.item_intent", &text.item_intent),
-        ] {
-            ensure(
-                stays_inside(file),
-                field,
-                || format!("`{file}` leaves the dataset's folder"),
-                "give a file name inside data.path",
-            )?;
-        }
+    let fields = ["data.text.user_profile", "data.text.item_profile", "data.text.user_intent", "data.text.item_intent"];
+    for (field, file) in fields.into_iter().zip(data.text.given()) {
+        ensure(
+            file.is_none_or(stays_inside),
+            field,
+            || format!("`{}` leaves the dataset's folder", file.unwrap_or_default()),
+            "give a file name inside data.path",
+        )?;
     }
     ensure(
         data.min_rating.is_none_or(f64::is_finite),

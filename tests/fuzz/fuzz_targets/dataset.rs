@@ -80,13 +80,13 @@ fn data(format: Format, options: u8) -> Data {
     data.min_rating = (options & 4 != 0).then_some(3.0);
     data.split = if options & 8 != 0 { Split::Time } else { Split::Random };
     if options & 2 != 0 {
-        let file = |k: usize| format!("{}.safetensors", TABLES[k]);
-        data.text = Some(accord_spec::TextFiles {
+        let file = |k: usize| Some(format!("{}.safetensors", TABLES[k]));
+        data.text = accord_spec::TextFiles {
             user_profile: file(0),
             item_profile: file(1),
             user_intent: file(2),
             item_intent: file(3),
-        });
+        };
     }
     data
 }

@@ -40,9 +40,9 @@ fn matrix(root: &Path, rated: bool) {
 }
 
 fn table(root: &Path) {
-    let file = || "table.pkl".to_string();
-    let files = TextFiles { user_profile: file(), item_profile: file(), user_intent: file(), item_intent: file() };
-    let data = Data { text: Some(files), ..Data::at(".", Format::Pairs) };
+    let file = || Some("table.pkl".to_string());
+    let text = TextFiles { user_profile: file(), item_profile: file(), user_intent: file(), item_intent: file() };
+    let data = Data { text, ..Data::at(".", Format::Pairs) };
     match Dataset::load(&data, root, 1, TextNeed::ProfilesAndIntents) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(dataset) => {

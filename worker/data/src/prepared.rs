@@ -96,12 +96,11 @@ fn fill(folder: &Path, dataset: &Dataset) -> Result<(), DataError> {
         save("item_titles.txt", title_lines(folder, titles, dataset.items())?.as_bytes())?;
     }
     if let Some(text) = &dataset.text {
-        let names = TextFiles::default();
+        let [user_profile, item_profile, user_intent, item_intent] = TextFiles::DEFAULT;
         let (users, items) = (dataset.users(), dataset.items());
-        let mut tables =
-            vec![(&names.user_profile, &text.user_profile, users), (&names.item_profile, &text.item_profile, items)];
+        let mut tables = vec![(user_profile, &text.user_profile, users), (item_profile, &text.item_profile, items)];
         if let Some([user, item]) = &text.intents {
-            tables.extend([(&names.user_intent, user, users), (&names.item_intent, item, items)]);
+            tables.extend([(user_intent, user, users), (item_intent, item, items)]);
         }
         for (name, table, rows) in tables {
             save(name, &encoded(&folder.join(name), table, rows)?)?;

@@ -416,6 +416,10 @@ fn tables_of_a_folder_are_found_by_pairs() {
     assert!(found().unwrap_err().contains("(itm_emb.npy, itm_emb.npz): keep one of them, or name it under data.text"));
     let named = folder.data(Format::Pairs, "text = { item_profile = \"itm_emb.npy\" }");
     assert_eq!(Dataset::text_found(&named, folder.root()).unwrap(), TextNeed::ProfilesAndIntents);
+    // a name for one table says nothing of another
+    let other = folder.data(Format::Pairs, "text = { user_profile = \"usr_emb.npy\" }");
+    let refused = Dataset::text_found(&other, folder.root()).unwrap_err().to_string();
+    assert!(refused.contains("(itm_emb.npy, itm_emb.npz)"), "{refused}");
     folder.remove("itm_emb.npz");
     folder.remove("usr_intent_emb.npy");
     folder.remove("itm_intent_emb.jsonl");

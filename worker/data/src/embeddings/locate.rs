@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Forms of a table, best known first.
 pub(super) const ENDINGS: [&str; 7] = ["npy", "safetensors", "npz", "parquet", "jsonl", "pkl", "pickle"];
 
-/// One of a dataset's tables.
+/// One of a dataset's tables, in the order of [`TextFiles::DEFAULT`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Which {
     UserProfile,
@@ -19,43 +19,31 @@ pub(super) enum Which {
     ItemIntent,
 }
 
-impl Which {
-    fn name(self, files: &TextFiles) -> &str {
-        match self {
-            Which::UserProfile => &files.user_profile,
-            Which::ItemProfile => &files.item_profile,
-            Which::UserIntent => &files.user_intent,
-            Which::ItemIntent => &files.item_intent,
-        }
-    }
-}
-
 /// The files that a job's tables may lie in.
 pub(crate) struct TableFiles {
     folder: PathBuf,
-    files: TextFiles,
-    /// Whether the job names files itself.
-    named: bool,
+    /// The names that the job gives.
+    given: TextFiles,
     format: Format,
 }
 
 impl TableFiles {
     /// `root`: the folder of the job file.
     pub(crate) fn of(data: &Data, root: &Path) -> TableFiles {
-        TableFiles {
-            folder: root.join(&data.path),
-            files: data.text_files(),
-            named: data.text.is_some(),
-            format: data.format,
-        }
+        TableFiles { folder: root.join(&data.path), given: data.text.clone(), format: data.format }
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The file of a table: that which the job names; where the name is a default, the one file of a default name with any
-    /// of the endings.
+    fn name(&self, which: Which) -> &str {
+        let default = TextFiles::default_names(self.format)[which as usize];
+        self.given.given()[which as usize].unwrap_or(default)
+    }
+
+    /// The file of a table: that which the job names; where that is absent and of a default name, or the job names none, the
+    /// one file of a default name with any of the endings.
     ///
     /// # Errors
     /// No file, or several.
@@ -65,10 +53,10 @@ impl TableFiles {
 
     /// As [`TableFiles::locate`]; none where there is no file.
     fn find(&self, which: Which) -> Result<Option<PathBuf>, DataError> {
-        let path = self.folder.join(which.name(&self.files));
+        let given = self.given.given()[which as usize].map(|name| self.folder.join(name)).filter(|path| path.exists());
         let stems = self.default_stems(which);
-        if stems.is_empty() || (self.named && path.exists()) {
-            return Ok(path.exists().then_some(path));
+        if stems.is_empty() || given.is_some() {
+            return Ok(given);
         }
         let with_endings = |stem: &String| ENDINGS.map(|ending| self.folder.join(format!("{stem}.{ending}")));
         let there: Vec<PathBuf> = stems.iter().flat_map(with_endings).filter(|path| path.exists()).collect();
@@ -86,10 +74,9 @@ impl TableFiles {
 
     /// The default names of a table without endings; none where the job gives another name.
     fn default_stems(&self, which: Which) -> Vec<String> {
-        let (plain, ours) = (TextFiles::default(), Data::at("", self.format).text_files());
-        let name = which.name(&self.files);
-        let mut defaults = vec![which.name(&ours), which.name(&plain)];
-        if !defaults.contains(&name) {
+        let own = TextFiles::default_names(self.format)[which as usize];
+        let mut defaults = vec![own, TextFiles::DEFAULT[which as usize]];
+        if !defaults.contains(&self.name(which)) {
             return vec![];
         }
         defaults.dedup();
@@ -125,7 +112,7 @@ impl TableFiles {
             TextNeed::None | TextNeed::Profiles => "usr_emb and itm_emb",
             TextNeed::ProfilesAndIntents => "usr_emb, itm_emb, usr_intent_emb and itm_intent_emb",
         };
-        let path = self.folder.join(which.name(&self.files));
+        let path = self.folder.join(self.name(which));
         let advice = self.lies_there(which, partner).unwrap_or_else(|| {
             format!(
                 "the model needs text embeddings in {tables}: each an .npz, .parquet or .jsonl table with ids, or an .npy or \

@@ -110,6 +110,5 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
 
 /// Whether the job names a file as a text table.
 fn is_text(data: &Data, name: &str) -> bool {
-    let files = data.text_files();
-    [files.user_profile, files.item_profile, files.user_intent, files.item_intent].iter().any(|file| file == name)
+    data.text_names().contains(&name)
 }
