@@ -21,12 +21,12 @@ build: setup ## the two binaries, in target/release
 nccl: setup ## the library that lets several GPUs train together, in .deps/nccl
 	@.ci/nccl
 
-demo: ## from nothing to five recommendations: ten minutes on two idle cores, half an hour on shared ones; most of it is compiling
-	@echo "demo 1/4: fetch libtorch and compile Accord with the libraries it uses (6 to 8 minutes on two idle cores, half an hour on shared ones; once)"
+demo: ## from nothing to five recommendations: eight minutes on two idle cores, half an hour on shared ones; most of it is compiling
+	@echo "demo 1/4: fetch libtorch and compile Accord with the libraries it uses (6 minutes on two idle cores, half an hour on shared ones; once)"
 	@$(MAKE) --no-print-directory build
-	@echo "demo 2/4: prepare MovieLens-100K and embed its texts (a minute)"
+	@echo "demo 2/4: prepare MovieLens-100K and embed its texts (half a minute)"
 	target/release/coordinator data fetch ml-100k --dest data/ml-100k
-	@echo "demo 3/4: train IRLLRec on it (one to two minutes); Ctrl-C saves, the same command goes on"
+	@echo "demo 3/4: train IRLLRec on it (a minute); Ctrl-C saves, the same command goes on"
 	target/release/coordinator run configs/ml-100k.toml --run-dir runs/demo
 	@echo "demo 4/4: recommend five films to user 42"
 	target/release/coordinator recommend runs/demo --user 42 --k 5
