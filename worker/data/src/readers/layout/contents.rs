@@ -42,9 +42,11 @@ fn is_list(value: &str) -> bool {
         return true;
     }
     let parts: Vec<&str> = value.split([',', ';', '|', ' ', ':']).filter(|part| !part.is_empty()).collect();
+    // a value of separators alone has no part
+    let Some((first, others)) = parts.split_first().filter(|(_, others)| !others.is_empty()) else { return false };
     let digits = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
-    let thousands = value.contains(',') && parts[1..].iter().all(|part| part.len() == 3) && parts[0].len() <= 3;
-    parts.len() > 1 && parts.iter().all(digits) && !thousands && !is_date(value)
+    let thousands = value.contains(',') && others.iter().all(|part| part.len() == 3) && first.len() <= 3;
+    parts.iter().all(digits) && !thousands && !is_date(value)
 }
 
 fn is_pair(value: &str) -> bool {
@@ -226,7 +228,7 @@ mod tests {
         for list in ["[1, 2]", "(1, 2)", "1,2,3", "12 5 0", "1|2", "7:1", "[]", "12,2,5,0,6"] {
             assert!(is_list(list), "{list}");
         }
-        for id in ["1", "1,234", "1,234,567", "a,b", "u 1", "10-2", "2014-04-01 10:00", "B00", ""] {
+        for id in ["1", "1,234", "1,234,567", "a,b", "u 1", "10-2", "2014-04-01 10:00", "B00", "", ",", "::"] {
             assert!(!is_list(id), "{id}");
         }
     }
