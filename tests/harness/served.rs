@@ -1,5 +1,6 @@
 //! Jobs that a coordinator serves, and what the undisturbed run would have been.
 
+use crate::compare::Differences;
 use crate::{DEADLINE, TRAINING_DEADLINE, coordinator, finish, finish_training, metric_lines, wait_within};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,15 @@ impl Served {
         self.wait_within(what, DEADLINE, ready)
     }
 
+    /// # Panics
+    /// When it is not cancelled in time.
+    pub fn cancel(&self) {
+        let mut ask = coordinator(&["cancel", &self.id, "--coordinator", &self.at]);
+        let done = finish(ask.envs(self.variables.iter().cloned()));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        self.wait_for("the cancellation", |status| status["phase"] == "cancelled");
+    }
+
     fn wait_within(&self, what: &str, deadline: Duration, ready: impl Fn(&Value) -> bool) -> Value {
         wait_within(what, deadline, || {
             let seen = self.status().unwrap_or_default();
@@ -113,4 +123,20 @@ pub fn same_run(run_dir: &Path, undisturbed: &Path) {
     let embeddings = [run_dir, undisturbed]
         .map(|dir| std::fs::read(dir.join("export/embeddings.safetensors")).expect("as the commands print it"));
     assert!(embeddings[0] == embeddings[1], "the embeddings differ");
+}
+
+/// Whether a run that was cancelled has the numbers of an undisturbed one of as many epochs, which is trained in the folder
+/// `plain`. The numbers of workers may differ, so losses need not be the same bits.
+///
+/// # Panics
+/// When it has not.
+pub fn same_epochs(run_dir: &Path, job: &Path, plain: &Path, sets: &[&str]) {
+    let lines = metric_lines(run_dir);
+    let epochs = lines.iter().filter(|line| line.contains("\"kind\":\"epoch\"")).count();
+    undisturbed(job, plain, &[sets, &[&format!("optim.epochs={epochs}")]].concat());
+    // a whole run ends with the test metrics, and may have an evaluation before them that was not due
+    let wanted = &metric_lines(plain)[..lines.len()];
+    let found = Differences::between(&lines, wanted);
+    // `reg`, which each worker sums in f32, is the least alike
+    assert!(found.worst_loss() < 1e-6 && found.metrics == 0.0, "{found:?}");
 }

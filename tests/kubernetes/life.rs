@@ -103,8 +103,7 @@ fn a_job_is_scaled_suspended_resumed_and_cancelled_and_nothing_is_left() {
     steer(&cluster, &["resume", &served.id]);
     let status = served.wait_for("it to go on", |s| s["phase"] == "running");
     assert!(status["step"].as_u64().is_none_or(|step| step > 30), "it goes on, it does not begin: {status}");
-    steer(&cluster, &["cancel", &served.id]);
-    served.wait_for("the cancellation", |s| s["phase"] == "cancelled");
+    served.cancel();
     cluster.nothing_is_left();
 }
 

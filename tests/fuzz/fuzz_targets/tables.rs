@@ -100,7 +100,7 @@ fn columns(path: &Path) {
             assert!(cells.nulls() <= batch.rows);
             match (&cells.values, &column.kind) {
                 (Values::Integers(v), Kind::Integer | Kind::Timestamp(_)) => assert_eq!(v.len(), batch.rows),
-                (Values::Floats(v), Kind::Float) => assert_eq!(v.len(), batch.rows),
+                (Values::Floats(v), Kind::Float | Kind::Decimal { .. }) => assert_eq!(v.len(), batch.rows),
                 (Values::Booleans(v), Kind::Boolean) => assert_eq!(v.len(), batch.rows),
                 (Values::Texts(_), Kind::Text) | (Values::Lists(_), Kind::FloatList) => {}
                 (values, kind) => panic!("{kind} gave {values:?}"),
