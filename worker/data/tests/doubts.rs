@@ -84,6 +84,7 @@ fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
         ("column 1 counts the lines", &|u, i, k| format!("{},{u},{i},{}", (k * 7919) % 10_007, 1 + k % 5)),
         ("column 1 looks like ratings", &|u, i, k| format!("{},{u},{i}", k % 2)),
         ("ASINs", &|u, i, k| format!("B0{:08},A{u},{}", i * 37, 1 + k % 5)),
+        ("ASINs", &|u, i, k| format!("{:09}X,A2SUAM1J3GN{u:03},{}", i * 37, 1 + k % 5)),
     ];
     for (said, line) in cases {
         refused("a.csv", &table("", line), "", &[said, "data.columns"]);
@@ -96,6 +97,15 @@ fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
     let many = (0..6000).map(|k| many(k % 3000)).collect::<String>();
     assert!(load(&[("a.csv", &many)], "").is_ok(), "users occur again behind what is looked at");
     refused("a.csv", &table("0,1,2,3\n", |u, i, k| format!("{u},{i},5,{}", 900_000_000 + k)), "", &["data.header"]);
+}
+
+#[test]
+fn a_fourth_column_behind_names_is_no_time() {
+    let plays = table("", |u, i, k| format!("{u:08x}\tm{i}\tBand {i}\t{}", 1 + k * 7 % 400));
+    refused("plays.tsv", &plays, "split = \"time\"", &["data.split = \"time\""]);
+    assert_eq!(load(&[("plays.tsv", &plays)], ""), Ok((40, 30)));
+    let counted = table("", |u, i, k| format!("{u}\t{i}\t{}\t{k}", 1 + k % 5));
+    assert_eq!(load(&[("ratings.tsv", &counted)], "split = \"time\""), Ok((40, 30)), "as in MovieLens' u.data");
 }
 
 #[test]

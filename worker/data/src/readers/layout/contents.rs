@@ -73,7 +73,9 @@ pub(super) fn refuse_places(question: &Question) -> Result<(), DataError> {
         () if in_place(1) && !another_is_time() => ("column 2 looks like times", "user = 1, item = 3"),
         () if width > 2 && is_scale(rows, 0) => ("column 1 looks like ratings", "user = 2, item = 3, rating = 1"),
         () if width > 2 && is_scale(rows, 1) => ("column 2 looks like ratings", "user = 1, item = 3, rating = 2"),
-        () if rows.iter().all(|row| is_asin(&row[0])) => {
+        () if rows.iter().all(|row| is_asin(&row[0]))
+            || rows.iter().all(|row| is_book(&row[0]) && is_reviewer(&row[1])) =>
+        {
             ("column 1 holds items of Amazon (ASINs): its rating files have the item first", "user = 2, item = 1")
         }
         () => return Ok(()),
@@ -124,6 +126,22 @@ fn is_scale(rows: &[Vec<String>], column: usize) -> bool {
 
 fn is_asin(value: &str) -> bool {
     value.len() == 10 && value.starts_with("B0") && value.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+}
+
+/// An item of Amazon, which for books is an ISBN.
+fn is_book(value: &str) -> bool {
+    let is_isbn = value.len() == 10
+        && value.bytes().take(9).all(|b| b.is_ascii_digit())
+        && value.ends_with(|c: char| c.is_ascii_digit() || c == 'X');
+    is_isbn || is_asin(value)
+}
+
+/// A user of Amazon's review files, such as `A2SUAM1J3GNN3B`.
+fn is_reviewer(value: &str) -> bool {
+    (12..=22).contains(&value.len())
+        && value.starts_with('A')
+        && value.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        && value.bytes().any(|b| b.is_ascii_digit())
 }
 
 /// Unix times or dates of the years 1990 to 2100 in every row, and not all the same.

@@ -235,6 +235,8 @@ fn by_place(question: &Question, asked: [Option<usize>; 4]) -> Result<Columns, D
     };
     let is_number = |row: &Vec<String>, k: usize| contents::rating(&row[k]).is_some() || super::is_missing(&row[k]);
     let rating = rating.filter(|&k| question.rows.iter().all(|row| is_number(row, k)));
+    // behind names, such as those of artists, the fourth column may as well count plays
+    let time = time.filter(|&k| times(k) || rating.is_some());
     Ok(Columns { user, item, rating: asked_rating.or(rating), time: asked_time.or(time), named: false })
 }
 
