@@ -138,7 +138,7 @@ const CASES: &[Case] = &[
     Case { name: "negative id in text", make: |d| d.put("all.txt", b"0 1\n0 2\n-1 2\n"),
         message: "DIR/all.txt:3: user id -1 is negative: ids count from 0", ..PAIRS },
     Case { name: "lists given as pairs", make: |d| d.put("all.txt", b"0 1 2 3 4 5\n"),
-        message: "DIR/all.txt:1: 6 fields without a header that names them: column 1 (0), column 2 (1), column 3 (2), column 4 (3), column 5 (4), column 6 (5): say which is which: data.columns = { user = 1, item = 2 }; or set data.format = \"adjacency\" for lists of items", ..PAIRS },
+        message: "DIR/all.txt:1: 6 fields without a header that names them: column 1 (0), column 2 (1), column 3 (2), column 4 (3), column 5 (4), column 6 (5): say which places hold them, counted from 1: data.columns = { user = ..., item = ... }; or set data.format = \"adjacency\" for lists of items", ..PAIRS },
     Case { name: "id without text", make: |d| d.put("all.csv", b"a,x\nb,\n"),
         message: "DIR/all.csv:2: the item id is empty: each interaction needs a user and an item; data.missing_ids = \"drop\" leaves such lines out", ..PAIRS },
     Case { name: "rating that is no number", keys: "min_rating = 3", make: |d| d.put("all.csv", b"user,item,rating\na,x,4\na,y,good\n"),
