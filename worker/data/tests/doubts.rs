@@ -178,6 +178,18 @@ fn ratings_that_say_no_are_dropped_and_others_counted() {
     folder.put("a.csv", words.as_bytes());
     let found = Dataset::load(&folder.data(Format::Pairs, ""), folder.root(), 3, TextNeed::None).unwrap();
     assert!(found.manifest.repairs.iter().any(|r| r.what.contains("neither a number") && r.count == 240));
+    let rejected = table("user,item,rating\n", |u, i, k| format!("{u},{i},{}", if k % 6 == 0 { -1 } else { 1 }));
+    folder.put("a.csv", rejected.as_bytes());
+    let noted = |keys: &str| {
+        let found = Dataset::load(&folder.data(Format::Pairs, keys), folder.root(), 3, TextNeed::None).unwrap();
+        found
+            .manifest
+            .repairs
+            .iter()
+            .find(|r| r.what.contains("rated below"))
+            .map(|r| (r.what.contains("kept"), r.count))
+    };
+    assert_eq!((noted(""), noted("min_rating = 0")), (Some((true, 40)), Some((false, 40))));
 }
 
 #[test]

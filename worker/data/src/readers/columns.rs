@@ -41,18 +41,27 @@ pub(crate) fn read(
     };
     let roles = roles(first, source.data)?;
     pairs::has_what_is_wanted(path, &source.wanted, &roles)?;
-    let mut body =
-        Body { roles, wanted: &source.wanted, sides, records: Records::default(), low: 0, missing: 0, wordy: 0 };
+    let mut body = Body {
+        roles,
+        wanted: &source.wanted,
+        sides,
+        records: Records::default(),
+        low: 0,
+        missing: 0,
+        wordy: 0,
+        negative: 0,
+    };
     for part in &parts {
         body.sides.iter_mut().for_each(|side| side.enter(part.path()));
         body.take(part)?;
     }
-    let Body { records, low, missing, wordy, sides, .. } = body;
+    let Body { records, low, missing, wordy, negative, sides, .. } = body;
     if parts.iter().all(|part| part.rows() == 0) {
         return Err(DataError::Empty { path: path.into(), advice: "the table has no row".into() });
     }
     repairs.add(source.wanted.dropped(), low);
     repairs.add(pairs::WORDY, wordy);
+    repairs.add(pairs::NEGATIVE, negative);
     repairs.add("interactions with a missing user or item dropped", missing);
     let names: Vec<String> = first.columns().iter().map(|column| column.name.clone()).collect();
     reading.files.push(FileReading {
@@ -172,6 +181,8 @@ struct Body<'a> {
     missing: u64,
     /// Ratings that are words.
     wordy: u64,
+    /// Ratings below 0 that are kept.
+    negative: u64,
 }
 
 impl Body<'_> {
@@ -204,6 +215,7 @@ impl Body<'_> {
                     self.low += 1;
                     continue;
                 }
+                self.negative += u64::from(rating.is_some_and(|rating| self.wanted.doubts(rating)));
                 let time = need(value(time_at), "time")?;
                 text(&batch.columns[0], row, &mut id);
                 part.refuse_blanks(user_at, line, &id)?;

@@ -23,7 +23,12 @@ impl Wanted {
         }
     }
 
-    /// What the repairs call such interactions.
+    /// Whether a rating that may say no is kept, since the job says nothing of ratings.
+    pub(crate) fn doubts(&self, rating: f64) -> bool {
+        self.min_rating.is_none() && rating < 0.0
+    }
+
+    /// What the repairs call interactions that are left out.
     pub(crate) fn dropped(&self) -> String {
         match self.min_rating {
             Some(least) => format!("interactions rated below data.min_rating = {least} dropped"),

@@ -85,6 +85,7 @@ fn refuse_header(
 
 /// What a repair says of ratings that are words.
 pub(crate) const WORDY: &str = "ratings that are neither a number nor yes or no: such lines count as interactions";
+pub(crate) const NEGATIVE: &str = "interactions rated below 0 kept (data.min_rating says which are kept)";
 
 /// A file whose layout is known.
 pub(crate) struct Table {
@@ -143,6 +144,7 @@ impl Table {
         }
         repairs.add(wanted.dropped(), counts.low);
         repairs.add(WORDY, counts.wordy);
+        repairs.add(NEGATIVE, counts.negative);
         repairs.add("interactions with a missing user or item dropped", counts.missing);
         reading.files.push(self.reading(&records, &counts, sides));
         Ok(records)
@@ -220,6 +222,8 @@ struct Counts {
     long_fields: u64,
     /// Ratings that are words.
     wordy: u64,
+    /// Ratings below 0 that are kept.
+    negative: u64,
 }
 
 /// A table while its lines are read.
@@ -280,6 +284,7 @@ impl Body<'_> {
                 self.counts.low += 1;
                 return Ok(());
             }
+            self.counts.negative += u64::from(rating.is_some_and(|rating| self.wanted.doubts(rating)));
         }
         let time = match time.filter(|_| self.wanted.time) {
             Some(column) => Some(number(column, "time")?),
