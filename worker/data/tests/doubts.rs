@@ -85,6 +85,7 @@ fn places_that_hold_times_row_numbers_or_ratings_are_refused() {
         ("column 1 looks like ratings", &|u, i, k| format!("{},{u},{i}", k % 2)),
         ("ASINs", &|u, i, k| format!("B0{:08},A{u},{}", i * 37, 1 + k % 5)),
         ("ASINs", &|u, i, k| format!("{:09}X,A2SUAM1J3GN{u:03},{}", i * 37, 1 + k % 5)),
+        ("ASINs", &|u, i, k| format!("T{:09},A2SUAM1J3GN{u:03},{}", i * 37, 1 + k % 5)),
     ];
     for (said, line) in cases {
         refused("a.csv", &table("", line), "", &[said, "data.columns"]);

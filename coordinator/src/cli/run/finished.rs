@@ -67,7 +67,7 @@ fn same_data(old: &JobSpec, summary: &Summary, job: &JobFile, dir: &Path) -> any
             dir.display(),
         ))
     };
-    // reading them may take minutes
+    // To read large data takes minutes, which would look like a hang.
     output::note(format!("comparing {path} with the data that the run was trained on"));
     let said = match data::current(&job.spec, &job.root) {
         Current::Digest(digest) if digest == summary.data_digest => return Ok(true),

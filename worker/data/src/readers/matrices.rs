@@ -3,6 +3,7 @@
 
 use super::files::{self, Located, Wanted};
 use super::npy::Array;
+use super::pairs;
 use super::records::Records;
 use super::tables::Catalog;
 use super::{Found, Source};
@@ -114,7 +115,7 @@ impl Matrix {
             ));
         }
         let mut records = Records::default();
-        let (mut zeros, mut low) = (0, 0);
+        let (mut zeros, mut low, mut negative) = (0, 0, 0);
         let (sums, absorbed) = self.sums().unzip();
         let (values, absorbed) = (sums.as_ref().or(self.values.as_ref()), absorbed.unwrap_or_default());
         for (k, (&user, &item)) in self.rows.iter().zip(&self.columns).enumerate() {
@@ -122,15 +123,17 @@ impl Matrix {
                 _ if absorbed.get(k) == Some(&true) => {}
                 (Some(v), _) if v[k] == 0.0 => zeros += 1,
                 (Some(v), Some(least)) if v[k] < least => low += 1,
-                _ => records.push(user, item, None),
+                _ => {
+                    negative += u64::from(values.is_some_and(|values| wanted.doubts(values[k])));
+                    records.push(user, item, None);
+                }
             }
         }
         repairs.add("stored zeros dropped", zeros);
         let absorbed = absorbed.iter().filter(|absorbed| **absorbed).count();
         repairs.add("entries of a matrix added to an earlier one of the same user and item", absorbed as u64);
-        if let Some(least) = wanted.min_rating {
-            repairs.add(format!("interactions rated below data.min_rating = {least} dropped"), low);
-        }
+        repairs.add(wanted.dropped(), low);
+        repairs.add(pairs::NEGATIVE, negative);
         Ok(records)
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn read(data: &Data, folder: &Path, seed: u64, repairs: &mut Repairs)
     Ok(Content { catalog, train, validation, test, reading })
 }
 
-/// Whether the job names a file as a text table.
+/// Whether a file has the name of a text table, given or default.
 fn is_text(data: &Data, name: &str) -> bool {
     data.text_names().contains(&name)
 }

@@ -85,7 +85,8 @@ fn refuse_header(
 
 /// What a repair says of ratings that are words.
 pub(crate) const WORDY: &str = "ratings that are neither a number nor yes or no: such lines count as interactions";
-pub(crate) const NEGATIVE: &str = "interactions rated below 0 kept (data.min_rating says which are kept)";
+/// What a repair says of ratings that may say no.
+pub(crate) const NEGATIVE: &str = "interactions rated below 0 kept (data.min_rating = 0 drops them)";
 
 /// A file whose layout is known.
 pub(crate) struct Table {

@@ -73,9 +73,7 @@ pub(super) fn refuse_places(question: &Question) -> Result<(), DataError> {
         () if in_place(1) && !another_is_time() => ("column 2 looks like times", "user = 1, item = 3"),
         () if width > 2 && is_scale(rows, 0) => ("column 1 looks like ratings", "user = 2, item = 3, rating = 1"),
         () if width > 2 && is_scale(rows, 1) => ("column 2 looks like ratings", "user = 1, item = 3, rating = 2"),
-        () if rows.iter().all(|row| is_asin(&row[0]))
-            || rows.iter().all(|row| is_book(&row[0]) && is_reviewer(&row[1])) =>
-        {
+        () if rows.iter().all(|row| is_asin(&row[0]) || (is_product(&row[0]) && is_reviewer(&row[1]))) => {
             ("column 1 holds items of Amazon (ASINs): its rating files have the item first", "user = 2, item = 1")
         }
         () => return Ok(()),
@@ -125,15 +123,12 @@ fn is_scale(rows: &[Vec<String>], column: usize) -> bool {
 }
 
 fn is_asin(value: &str) -> bool {
-    value.len() == 10 && value.starts_with("B0") && value.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+    value.starts_with("B0") && is_product(value)
 }
 
-/// An item of Amazon, which for books is an ISBN.
-fn is_book(value: &str) -> bool {
-    let is_isbn = value.len() == 10
-        && value.bytes().take(9).all(|b| b.is_ascii_digit())
-        && value.ends_with(|c: char| c.is_ascii_digit() || c == 'X');
-    is_isbn || is_asin(value)
+/// The form of every item of Amazon, which for books is an ISBN.
+fn is_product(value: &str) -> bool {
+    value.len() == 10 && value.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
 }
 
 /// A user of Amazon's review files, such as `A2SUAM1J3GNN3B`.

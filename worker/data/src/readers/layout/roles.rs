@@ -221,7 +221,8 @@ fn by_place(question: &Question, asked: [Option<usize>; 4]) -> Result<Columns, D
     if width > 4 {
         return Err(question.refuse(
             format!("{width} fields without a header that names them: {}", question.all_shown(0..width)),
-            "say which places hold them, counted from 1: data.columns = { user = ..., item = ... }; or set data.format = \"adjacency\" for lists of items",
+            "say which places hold them, counted from 1: data.columns = { user = ..., item = ... }; or set data.format = \
+             \"adjacency\" for lists of items",
         ));
     }
     contents::refuse_places(question)?;
