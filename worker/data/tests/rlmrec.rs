@@ -185,6 +185,22 @@ fn entries_of_one_user_and_item_are_their_sum() {
 }
 
 #[test]
+fn negative_entries_are_kept_and_counted() {
+    let values: Vec<f64> = (0..18).map(|k| if k < 4 { -1.0 } else { 1.0 }).collect();
+    let rows: Vec<i32> = (0..18).map(|k| k % 6).collect();
+    let columns: Vec<i32> = (0..18).map(|k| (k % 6 + k / 6) % 5).collect();
+    let folder = Folder::new();
+    let arrays = [("row", ints(&rows)), ("col", ints(&columns)), ("data", doubles(&values)), ("shape", ints(&[6, 5]))];
+    folder.put("all.npz", &zip(&arrays));
+    let noted = |keys: &str| {
+        let found = load(&folder, Format::Npz, keys, TextNeed::None).unwrap();
+        let repair = found.manifest.repairs.iter().find(|repair| repair.what.contains("rated below"));
+        repair.map(|repair| (repair.what.contains("kept"), repair.count))
+    };
+    assert_eq!((noted(""), noted("min_rating = 0")), (Some((true, 4)), Some((false, 4))));
+}
+
+#[test]
 fn matrices_that_could_be_read_two_ways_are_refused() {
     let folder = Folder::new();
     for (offsets, indices, shape, message) in [
